@@ -26,7 +26,10 @@ class InputError(ValueError):
         """Return ``{"field", "message", "value"}`` with the value as short text."""
         out: dict[str, Any] = {"field": self.field, "message": self.message}
         if self.value is not None:
-            text = self.value if isinstance(self.value, str) else repr(self.value)
+            try:
+                text = self.value if isinstance(self.value, str) else repr(self.value)
+            except (ValueError, RecursionError):  # an integer of thousands of digits, deep nesting
+                text = f"({type(self.value).__name__})"
             cut = text[:SHOWN_VALUE_LENGTH]
             out["value"] = cut + ("…" if len(text) > SHOWN_VALUE_LENGTH else "")
         return out

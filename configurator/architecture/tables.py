@@ -1,0 +1,309 @@
+"""The tables that describe a model: matrices, caches, layers, and the sums over them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, Literal
+
+from configurator.architecture.quantization import Quantization
+from configurator.errors import InputError
+
+Shard = Literal["column", "row", "kv", "vocab", "replicated", "expert"]
+Role = Literal[
+    "attention", "mlp", "expert", "shared_expert", "router", "norm", "embedding", "head", "vision"
+]
+AttentionKind = Literal["full", "sliding", "mla", "compressed", "linear", "none"]
+Assumption = tuple[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Matrix:
+    """One weight tensor of a layer or of the model's ends.
+
+    Attributes:
+        name: What it does, in Llama's words and without the layer's prefix (``q_proj``).
+        out_features: Rows.
+        in_features: Columns; 1 for a vector (norm, bias).
+        role: What it belongs to.
+        shard: How tensor parallelism splits it. ``kv`` splits by key-value heads only as far as
+            there are heads; ``expert`` goes to ``max(tensor_parallel, expert_parallel)`` ranks.
+        count: Equal copies in one layer (experts).
+        linear: Whether it is a matrix product (quantised by weight-only schemes, LoRA target).
+        module: The checkpoint's own module where it differs from ``name``; matrices that share
+            one are fused there (``c_attn`` holds the query, key and value projections).
+        packed: Stored as one three-dimensional tensor of all experts instead of linear modules,
+            so that LoRA's ``all-linear`` passes it by.
+    """
+
+    name: str
+    out_features: int
+    in_features: int
+    role: Role
+    shard: Shard
+    count: int = 1
+    linear: bool = True
+    module: str = ""
+    packed: bool = False
+
+    @property
+    def parameters(self) -> int:
+        """Elements over all copies."""
+        return self.out_features * self.in_features * self.count
+
+    @property
+    def module_name(self) -> str:
+        """The checkpoint's module that holds the matrix."""
+        return self.module or self.name
+
+
+@dataclass(frozen=True, slots=True)
+class LoraModule:
+    """One linear module that an adapter can sit on: A is r × in, B is out × r.
+
+    Attributes:
+        name: The checkpoint's module name, without the layer's prefix.
+        in_features, out_features: Of the whole (fused) module.
+        count: Equal copies in one layer (experts).
+        role, shard: As of its matrices; a fused query-key-value module counts as ``column``.
+        packed: Whether ``all-linear`` passes it by.
+    """
+
+    name: str
+    in_features: int
+    out_features: int
+    count: int
+    role: Role
+    shard: Shard
+    packed: bool = False
+
+    def parameters(self, rank: int) -> int:
+        """Elements of the adapters of all copies."""
+        return rank * (self.in_features + self.out_features) * self.count
+
+    def is_targeted(self, targets: str | Sequence[str]) -> bool:
+        """Whether ``lora_targets`` of the contract names this module."""
+        if targets == "all_linear":
+            return not self.packed
+        if targets == "attention":
+            return self.role == "attention"
+        names = (targets,) if isinstance(targets, str) else targets
+        return any(self.name == t or self.name.endswith(f".{t}") for t in names)
+
+
+@dataclass(frozen=True, slots=True)
+class Cache:
+    """What one sequence keeps in one layer.
+
+    Attributes:
+        elements_per_token: Cached numbers a token, all heads, stored at the cache precision.
+        fixed_bytes_per_token: Bytes a token whatever the cache precision (sparse-attention index).
+        heads: How many ranks can share it (key-value heads; 1 for a latent cache).
+        window: Tokens after which it stops growing; None if it never does.
+        ratio: Tokens that share one entry (compressed attention).
+        state_elements: Numbers a sequence whatever its length (linear attention), 16 bit.
+        state_fp32_elements: The same, kept in 32 bit.
+        state_heads: How many ranks can share the state.
+    """
+
+    elements_per_token: int = 0
+    fixed_bytes_per_token: float = 0.0
+    heads: int = 1
+    window: int | None = None
+    ratio: int = 1
+    state_elements: int = 0
+    state_fp32_elements: int = 0
+    state_heads: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One decoder layer.
+
+    Attributes:
+        attention: Kind of token mixing.
+        heads, kv_heads: Query and key-value heads (of the linear attention where that is used).
+        qk_dim, v_dim: Head sizes of query/key and of value.
+        cache: Caches of the layer; most have one, compressed attention has two, a layer that
+            reads another layer's cache has none.
+        matrices: All its weights.
+        experts, experts_per_token: 0 for a dense layer.
+        ffn: Width of the dense MLP or of one expert.
+        gated: Whether the MLP has a gate beside its up projection.
+        window: Tokens that a query attends to; None = all.
+    """
+
+    attention: AttentionKind
+    heads: int
+    kv_heads: int
+    qk_dim: int
+    v_dim: int
+    cache: tuple[Cache, ...]
+    matrices: tuple[Matrix, ...]
+    experts: int = 0
+    experts_per_token: int = 0
+    ffn: int = 0
+    gated: bool = True
+    window: int | None = None
+
+    @property
+    def parameters(self) -> int:
+        """All weights of the layer."""
+        return sum(m.parameters for m in self.matrices)
+
+    @property
+    def active_parameters(self) -> int:
+        """Weights that one token passes through."""
+        return sum(
+            m.parameters * self.experts_per_token // self.experts
+            if m.role == "expert" and self.experts
+            else m.parameters
+            for m in self.matrices
+        )
+
+    def lora_modules(self) -> tuple[LoraModule, ...]:
+        """Return the linear modules of the layer as adapters see them, fused ones as one."""
+        out: list[LoraModule] = []
+        fused: dict[tuple[str, int, int], int] = {}
+        for m in self.matrices:
+            if not m.linear or m.role == "router":
+                continue
+            key = (m.module, m.in_features, m.count)
+            if m.module and key in fused:
+                known = out[fused[key]]
+                width = known.out_features + m.out_features
+                out[fused[key]] = replace(known, out_features=width)
+                continue
+            if m.module:
+                fused[key] = len(out)
+            out.append(
+                LoraModule(
+                    m.module_name, m.in_features, m.out_features, m.count, m.role, m.shard, m.packed
+                )
+            )
+        return tuple(out)
+
+
+@dataclass(frozen=True)
+class LayerGroup:
+    """Equal layers.
+
+    Attributes:
+        layer: What each looks like.
+        count: How many there are.
+        indices: Where they stand in the model, from 0; empty where that was not recorded.
+    """
+
+    layer: Layer
+    count: int
+    indices: tuple[int, ...] = field(default=(), compare=False)
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A model as the engine sees it."""
+
+    name: str
+    model_type: str
+    hidden_size: int
+    vocab_size: int
+    groups: tuple[LayerGroup, ...]
+    ends: tuple[Matrix, ...]
+    tied_embeddings: bool
+    context_length: int | None
+    native_precision: str
+    mtp_groups: tuple[LayerGroup, ...] = ()
+    quantization: Quantization | None = None
+    assumptions: tuple[Assumption, ...] = ()
+    residual_streams: int = 1
+    norms_fp32_upcast: bool = True
+
+    @cached_property
+    def num_layers(self) -> int:
+        """Decoder layers, multi-token-prediction layers left out."""
+        return sum(g.count for g in self.groups)
+
+    @cached_property
+    def parameters(self) -> int:
+        """All weights with vision and audio towers, multi-token-prediction layers left out."""
+        return sum(g.layer.parameters * g.count for g in self.groups) + sum(
+            m.parameters for m in self.ends
+        )
+
+    @cached_property
+    def vision_parameters(self) -> int:
+        """Weights of vision and audio towers and of their projectors."""
+        return sum(m.parameters for m in self.ends if m.role == "vision")
+
+    @cached_property
+    def mtp_parameters(self) -> int:
+        """Weights of the multi-token-prediction layers."""
+        return sum(g.layer.parameters * g.count for g in self.mtp_groups)
+
+    @cached_property
+    def active_parameters(self) -> int:
+        """Weights that one text token passes through (embedding look-up left out when untied)."""
+        ends = sum(
+            m.parameters
+            for m in self.ends
+            if m.role not in ("vision", "embedding")
+            or (m.name == "embed_tokens" and self.tied_embeddings)
+        )
+        return sum(g.layer.active_parameters * g.count for g in self.groups) + ends
+
+    @cached_property
+    def max_kv_heads(self) -> int:
+        """Largest number of ranks that can share a cache."""
+        return max((c.heads for g in self.groups for c in g.layer.cache), default=1)
+
+    @cached_property
+    def max_heads(self) -> int:
+        """Query heads of the widest layer."""
+        return max((g.layer.heads for g in self.groups), default=1)
+
+    @cached_property
+    def experts(self) -> int:
+        """Routed experts of the widest layer; 0 for a dense model."""
+        return max((g.layer.experts for g in self.groups), default=0)
+
+    @property
+    def is_moe(self) -> bool:
+        """Whether any layer routes tokens to experts."""
+        return self.experts > 0
+
+    def kv_elements_per_token(self) -> int:
+        """Cached numbers that one more token costs while no window is full, all layers."""
+        return sum(
+            c.elements_per_token * g.count // c.ratio for g in self.groups for c in g.layer.cache
+        )
+
+    def lora_targets(self, targets: str | Sequence[str]) -> tuple[tuple[LoraModule, int], ...]:
+        """Return the modules that adapters sit on, each with the number of layers that have it.
+
+        Args:
+            targets: ``all_linear`` (every linear module of the decoder layers, experts included;
+                router, embeddings and head are not, as in PEFT's ``all-linear``), ``attention``,
+                or module names, each the whole name or its last parts.
+
+        Raises:
+            InputError: Where names were given and no module of the model has any of them.
+        """
+        found = tuple(
+            (module, group.count)
+            for group in self.groups
+            for module in group.layer.lora_modules()
+            if module.is_targeted(targets)
+        )
+        if not found:
+            known = sorted({m.name for g in self.groups for m in g.layer.lora_modules()})
+            raise InputError(
+                "training.lora_targets",
+                f"names no module of {self.name}; it has {', '.join(known)}",
+                targets if isinstance(targets, str) else list(targets),
+            )
+        return found
+
+    def lora_parameters(self, rank: int, targets: str | Sequence[str] = "all_linear") -> int:
+        """Return the trainable elements of adapters of this rank on ``targets``."""
+        return sum(m.parameters(rank) * count for m, count in self.lora_targets(targets))

@@ -1,0 +1,478 @@
+"""Fit the coefficients of the speed model to measured cases and write ``catalog/efficiency.yaml``.
+
+Each coefficient is ``pooled × factor × factor …``; a factor belongs to an engine, an architecture,
+a precision or a card. In logarithms that is a sum, fitted by robust least squares on the log ratio
+of model and measurement, with every factor drawn towards 1: where data is thin, the pooled figure
+holds.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from configurator.architecture import read_architecture
+from configurator.catalog import catalog_dir, load_catalog
+from configurator.device import Device, from_catalog, from_custom
+from configurator.memory.kv_cache import resolve_kv_precision
+from configurator.memory.weights import resolve_precision
+from configurator.parallelism import choose_split
+from configurator.performance.coefficients import (
+    FAMILIES,
+    FILE,
+    context_key,
+    model_key,
+    precision_class,
+)
+from configurator.performance.serving import (
+    HELD_OUTPUT,
+    capacity_tokens,
+    closed_loop,
+    make_plan,
+)
+from configurator.performance.spec import SPEC, Coefficient
+from configurator.performance.steps import Plan
+from configurator.performance.training import TrainingPlan, make_training_plan, training_step
+from configurator.performance.workload import Workload, stack_workloads, workload
+from configurator.scenario import Scenario, parse_scenario
+
+# One standard deviation that the fit expects of a quantity's log error; sets the weights.
+EXPECTED_ERROR = {
+    "ttft_s": 0.3, "tpot_s": 0.12, "output_tokens_per_s": 0.08, "prefill_tokens_per_s": 0.2,
+    "decode_tokens_per_s": 0.08, "train_tokens_per_s": 0.12,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measured quantity of one case, ready for the formulas."""
+
+    case: str
+    group: str
+    family: str
+    engine: str
+    model: str
+    card: str
+    quantity: str
+    measured: float
+    context: Mapping[str, str]
+    workload: Workload
+    plan: Any
+    inputs: tuple[float, ...]
+
+
+def _device(scenario: Scenario) -> Device:
+    hardware = scenario.hardware
+    assert hardware is not None
+    if isinstance(hardware.gpu, str):
+        return from_catalog(load_catalog().gpu(hardware.gpu))
+    return from_custom(hardware.gpu)
+
+
+def read_rows(lines: Iterable[str]) -> list[Row]:
+    """Return the speed measurements of truth lines; lines without any give none."""
+    rows: list[Row] = []
+    for line in lines:
+        case = json.loads(line)
+        wanted = {
+            k.removeprefix("performance."): v
+            for k, v in case["measured"].items()
+            if k.removeprefix("performance.") in EXPECTED_ERROR
+        }
+        if wanted:
+            rows += _case_rows(case, wanted)
+    return rows
+
+
+def _case_rows(case: Mapping[str, Any], wanted: Mapping[str, float]) -> list[Row]:
+    scenario = parse_scenario(case["scenario"])
+    model = scenario.model
+    if isinstance(model, str):
+        raise ValueError(f"{case['id']}: the case must carry its model's config")
+    arch = read_architecture(getattr(model, "config", None), getattr(model, "name", "model"))
+    device, engine = _device(scenario), scenario.engine
+    precision = resolve_precision(scenario.precision, arch.quantization, arch.native_precision)
+    split = choose_split(scenario, arch, int(device.domain_size))
+    own = arch.quantization
+    method = own.method if own and own.precision == precision else None
+    context = {
+        "engine": engine, "architecture": device.architecture, "card": device.id,
+        "vendor": device.vendor, "segment": device.segment,
+        "precision": precision_class(precision, method),
+    }  # fmt: skip
+    inputs: tuple[float, ...] = ()
+    plan: Any
+    if scenario.is_training:
+        family, context["precision"] = "training", scenario.fitting.method
+        sums = workload(arch, precision, "bf16", engine)
+        plan = make_training_plan(
+            precision, scenario.fitting, engine, device, split.tensor, split.pipeline,
+            split.expert, split.data,
+        )  # fmt: skip
+    else:
+        family, serving = FAMILIES[engine], scenario.serving
+        kv = resolve_kv_precision(
+            scenario.kv_cache_precision, engine, precision, arch.native_precision, own
+        )
+        sums = workload(arch, precision, kv, engine)
+        plan = make_plan(
+            arch, precision, engine, serving, device, split.tensor, split.pipeline, split.expert,
+            split.data,
+        )  # fmt: skip
+        room = capacity_tokens(
+            sums, plan, device.memory_bytes, serving.gpu_memory_utilization or 0.9,
+            float(serving.context_tokens),
+        )  # fmt: skip
+        inputs = (
+            float(serving.concurrency), float(serving.input_tokens), float(serving.output_tokens),
+            float(room), HELD_OUTPUT.get(engine, 0.5), float(serving.max_num_seqs or 1e9),
+        )  # fmt: skip
+    return [
+        Row(
+            case["id"], case["group"], family, engine, model_key(arch), device.id, quantity,
+            float(value), context, sums, plan, inputs,
+        )  # fmt: skip
+        for quantity, value in wanted.items()
+    ]
+
+
+# --------------------------------------------------------------------------- the fit
+
+
+class Family:
+    """Rows of one family as arrays, and the map from parameters to predictions."""
+
+    def __init__(self, name: str, rows: Sequence[Row]) -> None:
+        self.name, self.rows = name, list(rows)
+        self.spec: tuple[Coefficient, ...] = SPEC[name]
+        self.model = stack_workloads([r.workload for r in rows])
+        kind = TrainingPlan if name == "training" else Plan
+        self.plan = kind(
+            *(np.array([float(getattr(r.plan, f.name)) for r in rows]) for f in fields(kind))
+        )
+        self.inputs = [np.array(column) for column in zip(*(r.inputs for r in rows), strict=True)]
+        self.measured = np.log([r.measured for r in rows])
+        self.scale = np.array([EXPECTED_ERROR[r.quantity] for r in rows])
+        self.columns: list[tuple[str, str, str]] = []
+        self.prior_mean: list[float] = []
+        self.prior_width: list[float] = []
+        self.members: dict[str, list[tuple[int, np.ndarray]]] = {}
+        self.masks = {q: np.array([r.quantity == q for r in rows]) for q in EXPECTED_ERROR}
+        for item in self.spec:
+            if item.fixed:
+                continue
+            everywhere = np.ones(len(rows))
+            self._add(item.name, "", "", np.log(item.value), item.width, everywhere)
+            for level, width in item.levels.items():
+                keys = [context_key(level, r.context) for r in rows]
+                for key in sorted(set(keys)):
+                    hit = np.array([k == key for k in keys], dtype=float)
+                    self._add(item.name, level, key, 0.0, width, hit)
+
+    def _add(
+        self, name: str, level: str, key: str, mean: float, width: float, hit: np.ndarray
+    ) -> None:
+        self.members.setdefault(name, []).append((len(self.columns), hit))
+        self.columns.append((name, level, key))
+        self.prior_mean.append(mean)
+        self.prior_width.append(width)
+
+    @property
+    def start(self) -> np.ndarray:
+        """Parameters before any data."""
+        return np.array(self.prior_mean)
+
+    def logs(self, theta: np.ndarray) -> dict[str, np.ndarray]:
+        """Log of every fitted coefficient, row by row."""
+        return {
+            name: np.sum([theta[j] * hit for j, hit in members], axis=0)
+            for name, members in self.members.items()
+        }
+
+    def predict(self, logs: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Log of what the model says of every row's quantity."""
+        c: dict[str, Any] = {i.name: i.value for i in self.spec if i.fixed}
+        c |= {name: np.exp(value) for name, value in logs.items()}
+        if self.name == "training":
+            return np.asarray(np.log(training_step(self.model, self.plan, c)["tokens_per_s"]))
+        out = closed_loop(self.model, self.plan, c, *self.inputs)
+        values = np.empty(len(self.rows))
+        for quantity in EXPECTED_ERROR:
+            if quantity in out:
+                here = self.masks[quantity]
+                values[here] = np.broadcast_to(out[quantity], here.shape)[here]
+        return np.log(values)
+
+    def _slopes(self, logs: Mapping[str, np.ndarray], base: np.ndarray) -> np.ndarray:
+        """Derivative of every prediction by every parameter (chain rule over the coefficients)."""
+        out = np.zeros((len(self.rows), len(self.columns)))
+        for name, members in self.members.items():
+            slope = (self.predict({**logs, name: logs[name] + 1e-4}) - base) / 1e-4
+            for j, hit in members:
+                out[:, j] = slope * hit
+        return out
+
+    def fit(self, use: np.ndarray, start: np.ndarray | None = None, steps: int = 40) -> np.ndarray:
+        """Return the parameters that fit the rows in ``use`` best.
+
+        Minimises ``Σ ln(1 + (error/expected)²) + Σ ((θ − prior)/width)²`` (Cauchy errors, normal
+        priors; a card's own factor has a Cauchy prior, so that one odd card does not pull its
+        architecture) by Levenberg-Marquardt with reweighting.
+        """
+        mean, width = np.array(self.prior_mean), np.array(self.prior_width)
+        scale, measured = self.scale[use], self.measured[use]
+        heavy = np.array([level == "card" for _, level, _ in self.columns])
+
+        def loss(base: np.ndarray, theta: np.ndarray) -> float:
+            error = (base[use] - measured) / scale
+            off = ((theta - mean) / width) ** 2
+            prior = np.where(heavy, np.log1p(off), off)
+            return float(np.sum(np.log1p(error**2)) + np.sum(prior))
+
+        theta = self.start if start is None else start.copy()
+        base = self.predict(self.logs(theta))
+        value, damping = loss(base, theta), 1e-2
+        for _ in range(steps):
+            slopes = self._slopes(self.logs(theta), base)[use] / scale[:, None]
+            error = (base[use] - measured) / scale
+            weight = 1.0 / (1.0 + error**2)
+            tie = width**-2.0 / np.where(heavy, 1.0 + ((theta - mean) / width) ** 2, 1.0)
+            hessian = (slopes * weight[:, None]).T @ slopes + np.diag(tie)
+            gradient = slopes.T @ (weight * error) + (theta - mean) * tie
+            before = value
+            for _ in range(8):
+                step = np.linalg.solve(hessian + damping * np.diag(np.diag(hessian)), gradient)
+                trial = theta - step
+                trial_base = self.predict(self.logs(trial))
+                trial_value = loss(trial_base, trial)
+                if trial_value < value:
+                    theta, base, value = trial, trial_base, trial_value
+                    damping = max(damping / 5.0, 1e-9)
+                    break
+                damping *= 6.0
+            if before - value < 2e-4 * value:
+                break
+        return theta
+
+    def errors(self, theta: np.ndarray) -> np.ndarray:
+        """Log of measured over predicted, row by row."""
+        return self.measured - self.predict(self.logs(theta))
+
+
+def families(rows: Sequence[Row]) -> dict[str, Family]:
+    """Group rows by family."""
+    by_name: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        by_name[row.family].append(row)
+    return {name: Family(name, by_name[name]) for name in SPEC if name in by_name}
+
+
+def held_out(
+    family: Family, labels: Sequence[Any], start: np.ndarray | None = None, steps: int = 40, least: int = 1
+) -> np.ndarray:
+    """Log errors of each row from a fit that has not seen any row of its label; NaN where skipped.
+
+    Fits begin at the priors unless a start is given.
+    """
+    out = np.full(len(family.rows), np.nan)
+    names = np.array([str(label) for label in labels])
+    for name in sorted(set(names)):
+        test = names == name
+        if test.sum() < least or test.all():
+            continue
+        theta = family.fit(~test, start, steps)
+        out[test] = family.errors(theta)[test]
+    return out
+
+
+def random_folds(rows: Sequence[Row], folds: int = 5, seed: int = 0) -> list[int]:
+    """Return a fold for every row; quantities of one case stay together."""
+    order = np.random.default_rng(seed).permutation(len(cases := sorted({r.case for r in rows})))
+    place = {cases[j]: int(i % folds) for i, j in enumerate(order)}
+    return [place[r.case] for r in rows]
+
+
+# --------------------------------------------------------------------------- what is written
+
+# Where a quantity has no rows of its own, the one that it is made of (and whether inverted).
+_STANDS_FOR = {
+    "ttft_s": (("ttft_s", 1), ("prefill_tokens_per_s", -1), ("output_tokens_per_s", -1)),
+    "tpot_s": (("tpot_s", 1), ("decode_tokens_per_s", -1), ("output_tokens_per_s", -1)),
+    "output_tokens_per_s": (
+        ("output_tokens_per_s", 1), ("tpot_s", -1), ("decode_tokens_per_s", 1),
+    ),
+    "prefill_tokens_per_s": (
+        ("prefill_tokens_per_s", 1), ("ttft_s", -1), ("output_tokens_per_s", 1),
+    ),
+    "decode_tokens_per_s": (
+        ("decode_tokens_per_s", 1), ("tpot_s", -1), ("output_tokens_per_s", 1),
+    ),
+    "train_tokens_per_s": (("train_tokens_per_s", 1),),
+}  # fmt: skip
+CLASSES = ("same", "model", "card", "none")
+_FEW, _ENOUGH = 8, 20
+# Shares of cases below and above the bounds; a little under 5 % each, since quantiles of few
+# residuals come out narrow.
+_TAIL = 0.04
+
+
+def cross_validate(family: Family, classes: Sequence[str] = CLASSES) -> dict[str, np.ndarray]:
+    """Log errors (measured over predicted) of each row when its like was left out of the fit.
+
+    ``same``: random fifth of the cases; ``model``: the row's model; ``card``: its card; ``none``:
+    its GPU architecture.
+    """
+    rows = family.rows
+    labels: dict[str, Sequence[Any]] = {
+        "same": random_folds(rows), "model": [r.model for r in rows],
+        "card": [r.card for r in rows], "none": [r.context["architecture"] for r in rows],
+    }  # fmt: skip
+    return {name: held_out(family, labels[name]) for name in classes}
+
+
+def _bounds(errors: np.ndarray) -> tuple[float, float]:
+    return float(np.quantile(errors, _TAIL)), float(np.quantile(errors, 1.0 - _TAIL))
+
+
+def intervals(family: Family, errors: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Return 90 % bounds ``{engine or any: {quantity: {class: [low, high]}}}`` as factors."""
+    rows = family.rows
+    usual = {q: np.array([r.quantity == q for r in rows]) for q in EXPECTED_ERROR}
+    out: dict[str, Any] = {}
+    for engine in (*sorted({r.engine for r in rows}), "any"):
+        mine = np.array([engine in ("any", r.engine) for r in rows])
+        out[engine] = {}
+        for quantity, stands in _STANDS_FOR.items():
+            low = high = 0.0
+            found: dict[str, list[float]] = {}
+            for name in CLASSES:
+                picked = None
+                for least, pool in ((_ENOUGH, mine), (_ENOUGH, ~mine | mine), (_FEW, ~mine | mine)):
+                    for source, sign in stands:
+                        here = sign * errors[name][usual[source] & pool]
+                        here = here[~np.isnan(here)]
+                        if picked is None and len(here) >= least:
+                            picked = _bounds(here)
+                if picked is not None:  # farther data never gives a narrower interval
+                    low, high = min(low, picked[0]), max(high, picked[1])
+                found[name] = [round(float(np.exp(low)), 3), round(float(np.exp(high)), 3)]
+            if (low, high) != (0.0, 0.0):
+                out[engine][quantity] = found
+    return out
+
+
+def coverage(family: Family, errors: np.ndarray, name: str) -> np.ndarray:
+    """Whether each row lies inside the interval of a class; NaN errors count as outside."""
+    table = intervals(family, {c: errors for c in CLASSES})
+    bounds = np.log([table[r.engine][r.quantity][name] for r in family.rows])
+    return np.asarray((errors >= bounds[:, 0]) & (errors <= bounds[:, 1]))
+
+
+def _error_table(family: Family, errors: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Median and 90th percentile of |predicted/measured − 1| by engine, quantity and class."""
+    out: dict[str, Any] = {}
+    for engine in sorted({r.engine for r in family.rows}):
+        for quantity in EXPECTED_ERROR:
+            mask = np.array([r.engine == engine and r.quantity == quantity for r in family.rows])
+            if not mask.any():
+                continue
+            cell: dict[str, Any] = {"n": int(mask.sum())}
+            for name, error in errors.items():
+                off = np.abs(np.exp(-error[mask & ~np.isnan(error)]) - 1.0)
+                if len(off):
+                    cell[name] = [
+                        round(float(np.median(off)), 3), round(float(np.quantile(off, 0.9)), 3)
+                    ]  # fmt: skip
+            out.setdefault(engine, {})[quantity] = cell
+    return out
+
+
+def _round(value: float) -> float:
+    return float(f"{value:.4g}")
+
+
+def describe(family: Family, theta: np.ndarray, errors: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Return a family's part of the file."""
+    found: dict[str, Any] = {}
+    for item in family.spec:
+        found[item.name] = {
+            "value": _round(item.value), "unit": item.unit, "multiplies": item.multiplies,
+            "basis": "assumed" if item.fixed else "fitted",
+        }  # fmt: skip
+    for (name, level, key), value in zip(family.columns, theta, strict=True):
+        if not level:
+            found[name]["value"] = _round(float(np.exp(value)))
+        elif abs(value) > 0.005:
+            factors = found[name].setdefault("factors", {}).setdefault(level, {})
+            factors[key] = _round(float(np.exp(value)))
+    rows = family.rows
+    levels = ("engine", "architecture", "precision", "card")
+    seen = {
+        engine: {
+            "cards": sorted({r.card for r in rows if r.engine == engine}),
+            "architectures": sorted(
+                {r.context["architecture"] for r in rows if r.engine == engine}
+            ),
+            "models": sorted({r.model for r in rows if r.engine == engine}),
+        }
+        for engine in sorted({r.engine for r in rows})
+    }
+    return {
+        "coefficients": found,
+        "rows": {lv: dict(sorted(Counter(r.context[lv] for r in rows).items())) for lv in levels},
+        "seen": seen,
+        "errors": _error_table(family, errors),
+        "intervals": intervals(family, errors),
+    }
+
+
+_HEADER = """\
+# Written by `configurator calibrate`; do not edit by hand.
+# A coefficient is its value times every factor that applies (of the engine, the GPU architecture,
+# the precision, the card). A factor that is absent is 1: no data, or no difference.
+# rows: measurements behind each factor. errors: [median, 90th percentile] of |predicted/measured - 1|;
+# fit = on the rows fitted; same = random fifths left out; model, card, none = the row's model, card,
+# GPU architecture left out. intervals: factors from the middle to the 90 % bounds, by the same classes.
+"""
+
+
+def calibrate(truth_dir: Path, today: date, out: Path | None = None) -> Path:
+    """Fit every family and write ``catalog/efficiency.yaml``; deterministic.
+
+    Args:
+        truth_dir: Folder with ``throughput*.jsonl``.
+        today: Date to write beside the fit.
+        out: File to write; the catalog's by default.
+
+    Returns:
+        The file written.
+    """
+    files = sorted(truth_dir.glob("throughput*.jsonl"))
+    if not files:
+        raise FileNotFoundError(f"no throughput*.jsonl in {truth_dir}")
+    rows = [row for f in files for row in read_rows(f.read_text(encoding="utf-8").splitlines())]
+    parts: dict[str, Any] = {}
+    for name, family in families(rows).items():
+        theta = family.fit(np.ones(len(family.rows), dtype=bool))
+        errors = {"fit": family.errors(theta), **cross_validate(family)}
+        parts[name] = describe(family, theta, errors)
+    document = {
+        "date": today.isoformat(),
+        "source": ", ".join(f.name for f in files),
+        "cases": len({row.case for row in rows}),
+        "families": parts,
+    }
+    path = out or catalog_dir() / FILE
+    text = yaml.safe_dump(
+        document, sort_keys=False, allow_unicode=True, width=100, default_flow_style=None
+    )
+    path.write_text(_HEADER + text, encoding="utf-8")
+    return path

@@ -1,0 +1,190 @@
+"""The command line: ``configurator estimate | recommend | check | serve | live | …``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+from configurator.errors import InputError
+
+Answer = Callable[[Any], dict[str, Any]]
+
+
+def _lines(path: str, stdin: TextIO) -> Iterator[str]:
+    if path == "-":
+        yield from stdin
+        return
+    try:
+        with Path(path).open(encoding="utf-8") as file:
+            yield from file
+    except OSError as error:
+        raise InputError("--jsonl", f"cannot be read: {error.strerror}", path) from None
+
+
+def answer_lines(lines: Iterator[str], answer: Answer, out: TextIO) -> int:
+    """Answer one JSON object a line, in order; return 1 if any line was bad, else 0.
+
+    A bad line prints ``{"error": {"field", "message", "value"}}`` in its place.
+    """
+    status = 0
+    for line in lines:
+        if not line.strip():
+            continue
+        try:
+            try:
+                data = json.loads(line)
+            except (ValueError, RecursionError) as error:
+                raise InputError("line", f"is not JSON: {error}", line.strip()) from None
+            result = answer(data)
+        except InputError as error:
+            result, status = {"error": error.to_dict()}, 1
+        out.write(json.dumps(result, ensure_ascii=False, allow_nan=False) + "\n")
+        out.flush()
+    return status
+
+
+def _estimate(args: argparse.Namespace) -> int:
+    from configurator.estimate import estimate
+    from configurator.scenario import parse_scenario
+
+    def answer(data: Any) -> dict[str, Any]:
+        return estimate(parse_scenario(data)).to_dict(args.language)
+
+    return answer_lines(_lines(args.jsonl, sys.stdin), answer, sys.stdout)
+
+
+def _recommend(args: argparse.Namespace) -> int:
+    from configurator.recommend import parse_request, recommend
+
+    def answer(data: Any) -> dict[str, Any]:
+        return recommend(parse_request(data)).to_dict(args.language)
+
+    return answer_lines(_lines(args.jsonl, sys.stdin), answer, sys.stdout)
+
+
+def _check(args: argparse.Namespace) -> int:
+    from datetime import UTC, datetime
+
+    from configurator.catalog import load_catalog
+
+    catalog = load_catalog(Path(args.catalog) if args.catalog else None)
+    findings = catalog.check(datetime.now(UTC).date())
+    errors = [f for f in findings if f.severity == "error"]
+    shown = errors if args.quiet else findings
+    for finding in shown:
+        print(f"{finding.severity}: {finding.file}: {finding.record}: {finding.message}")
+    print(
+        f"{len(catalog.gpus)} GPUs, {len(catalog.models)} models, "
+        f"{len(catalog.purchase_prices)} purchase prices, {len(catalog.cloud_prices)} cloud prices: "
+        f"{len(errors)} errors, {len(findings) - len(errors)} remarks"
+    )
+    return 1 if errors else 0
+
+
+def page_script() -> Path:
+    """Return the page's entry: beside the package in a checkout, inside it in a wheel."""
+    package = Path(__file__).resolve().parent
+    for path in (package.parent / "streamlit_app.py", package / "_page" / "streamlit_app.py"):
+        if path.is_file():
+            return path
+    raise InputError("serve", "the page's file is missing from this installation; reinstall it")
+
+
+def _serve(args: argparse.Namespace) -> int:
+    from streamlit.web import cli
+
+    script = page_script()
+    options = [
+        "--server.address", args.address, "--server.port", str(args.port),
+        "--browser.gatherUsageStats", "false",
+    ]  # fmt: skip
+    if args.headless:
+        options += ["--server.headless", "true"]
+    sys.argv = ["streamlit", "run", str(script), *options]
+    return int(cli.main(prog_name="configurator serve", standalone_mode=False) or 0)
+
+
+def _live(args: argparse.Namespace) -> int:
+    from configurator.catalog import match_gpu
+    from configurator.live import run_live
+
+    return run_live(
+        as_json=args.json, as_csv=args.csv, watch_s=args.watch, match=match_gpu,
+        record=Path(args.record) if args.record else None,
+    )  # fmt: skip
+
+
+def _validate(args: argparse.Namespace) -> int:
+    from configurator.validate import compare, format_table, read_cases, report, table, worse_than
+
+    found, failed = compare(read_cases(Path(args.truth)))
+    rows = table(found)
+    print(format_table(rows))
+    for line in failed:
+        print(f"failed: {line}", file=sys.stderr)
+    result = report(found, failed)
+    if args.json:
+        Path(args.json).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    if args.published:
+        published = json.loads(Path(args.published).read_text(encoding="utf-8"))
+        worse = worse_than(rows, published["table"])
+        for line in worse:
+            print(f"worse than published: {line}", file=sys.stderr)
+        return 1 if worse or failed else 0
+    return 1 if failed else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="configurator", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    def command(name: str, run: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text)
+        sub.set_defaults(run=run)
+        return sub
+
+    for name, run, text in (
+        ("estimate", _estimate, "one Scenario a line in, one Estimate a line out"),
+        ("recommend", _recommend, "one Scenario a line in, one Recommendation a line out"),
+    ):
+        sub = command(name, run, text)
+        sub.add_argument("--jsonl", required=True, metavar="FILE", help="JSON lines; - for standard input")
+        sub.add_argument("--language", choices=("en", "zh"), default="en")
+    sub = command("check", _check, "check the whole catalog: sources, dates, values")
+    sub.add_argument("--catalog", metavar="DIR", help="another catalog than the built-in one")
+    sub.add_argument("--quiet", action="store_true", help="print errors only")
+    sub = command("validate", _validate, "predicted against measured, as a table")
+    sub.add_argument("--truth", required=True, metavar="DIR", help="folder of *.jsonl cases, or one file")
+    sub.add_argument("--json", metavar="FILE", help="write table and cases as JSON")
+    sub.add_argument("--published", metavar="FILE", help="fail if a median is worse than in this JSON")
+    sub = command("serve", _serve, "open the page")
+    sub.add_argument("--address", default="127.0.0.1")
+    sub.add_argument("--port", type=int, default=8501)
+    sub.add_argument("--headless", action="store_true", help="do not open a browser")
+    sub = command("live", _live, "read this machine's GPUs (exit status 3: none found)")
+    form = sub.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="one JSON object")
+    form.add_argument("--csv", action="store_true", help="CSV rows")
+    sub.add_argument("--watch", type=float, nargs="?", const=1.0, metavar="SECONDS", help="repeat")
+    sub.add_argument("--record", metavar="FILE", help="append every sample to a CSV file")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status."""
+    args = _parser().parse_args(arguments)
+    try:
+        return int(args.run(args))
+    except InputError as error:
+        print(json.dumps({"error": error.to_dict()}, ensure_ascii=False), file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

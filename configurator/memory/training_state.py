@@ -1,0 +1,300 @@
+"""What training holds between steps: weights, gradients, optimizer states, and their helpers.
+
+Bytes a parameter follow the optimizers' own code: torch AdamW keeps two states in the weight's
+dtype; bitsandbytes two codes of 8 bit and a 32-bit absmax a block of 256, embeddings left in
+32 bit (Hugging Face Trainer's override); Adafactor a row and a column vector a matrix (arXiv
+1804.04235); Muon one momentum a hidden matrix and AdamW for the rest; plain SGD nothing, with
+momentum (Megatron's default) one state.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from configurator.architecture import Architecture
+from configurator.engines import constant
+from configurator.memory.activations import adapter_parameters
+from configurator.memory.weights import weight_table
+from configurator.scenario import Training
+
+HALF, WIDE = 2, 4
+SHARDED_WEIGHTS = ("zero3", "fsdp")
+SHARDED_GRADIENTS = ("zero2", "zero3", "fsdp")
+SHARDED_STATES = ("zero1", "zero2", "zero3", "fsdp")
+# PyTorch's caching allocator: blocks of 10 MiB and more come in multiples of 2 MiB, and a rest of
+# up to 1 MiB stays with its block (c10/cuda/CUDACachingAllocator.cpp: kMinLargeAlloc,
+# kRoundLarge, should_split).
+MIB = 1 << 20
+MIN_LARGE, ROUND_LARGE, UNSPLIT = 10 * MIB, 2 * MIB, 1 * MIB
+
+
+@dataclass(frozen=True, slots=True)
+class Formats:
+    """Bytes a trained parameter.
+
+    Attributes:
+        weight: Of the weight itself on the GPU.
+        gradient: Of the gradient kept until the step.
+        state: Of one optimizer state.
+        master: Of the 32-bit copy that the optimizer updates; 0 where there is none.
+    """
+
+    weight: int
+    gradient: int
+    state: int
+    master: int
+
+
+def formats(training: Training, engine: str) -> Formats:
+    """Return what a scenario's mixed precision means on an engine.
+
+    PEFT keeps adapters in 32 bit whatever the base. DeepSpeed and Megatron run "mixed precision"
+    with 16-bit weights and a 32-bit master copy (ZeRO, arXiv 1910.02054, section 3.1), Megatron
+    with 32-bit main gradients; plain PyTorch and FSDP with 32-bit weights.
+    """
+    mode = training.mixed_precision
+    if training.method != "full" or mode == "fp32":
+        return Formats(WIDE, WIDE, WIDE, 0)
+    if mode == "pure_bf16":
+        return Formats(HALF, HALF, HALF, 0)
+    if mode == "bf16_master" or engine in ("deepspeed", "megatron"):
+        return Formats(HALF, WIDE if engine == "megatron" else HALF, WIDE, WIDE)
+    return Formats(WIDE, WIDE, WIDE, 0)
+
+
+@lru_cache(maxsize=1024)
+def _end_parameters(arch: Architecture) -> tuple[int, int, int]:
+    """Return elements of token embedding, head (0 if tied) and all other vectors of the ends."""
+    embedding = sum(m.parameters for m in arch.ends if m.role == "embedding")
+    head = sum(m.parameters for m in arch.ends if m.role == "head")
+    other = sum(m.parameters for m in arch.ends) - embedding - head
+    return embedding, head, other
+
+
+@lru_cache(maxsize=1024)
+def _matrix_shapes(arch: Architecture) -> tuple[tuple[int, int, int], ...]:
+    """Return ``(rows, columns, copies)`` of every weight of the model, equal ones together."""
+    shapes: dict[tuple[int, int], int] = {}
+    for group in arch.groups:
+        for m in group.layer.matrices:
+            key = (m.out_features, m.in_features)
+            shapes[key] = shapes.get(key, 0) + m.count * group.count
+    for m in arch.ends:
+        key = (m.out_features, m.in_features)
+        shapes[key] = shapes.get(key, 0) + m.count
+    return tuple((rows, columns, n) for (rows, columns), n in shapes.items())
+
+
+@lru_cache(maxsize=1024)
+def _factored_elements(arch: Architecture) -> int:
+    """Elements of Adafactor's states: rows + columns a matrix, all of a vector."""
+    return sum(
+        n * (rows + columns if columns > 1 else rows) for rows, columns, n in _matrix_shapes(arch)
+    )
+
+
+def largest_matrix(arch: Architecture, ends: bool = True) -> int:
+    """Elements of the largest weight; of the decoder layers alone without ``ends``."""
+    layers = (m.out_features * m.in_features for g in arch.groups for m in g.layer.matrices)
+    size = max(layers, default=0)
+    return max([size, *(m.out_features * m.in_features for m in arch.ends)]) if ends else size
+
+
+@lru_cache(maxsize=1024)
+def block_slack(arch: Architecture, bytes_each: float) -> float:
+    """Bytes that ``memory_allocated`` shows beyond the weights: unsplit ends of large blocks."""
+    slack = 0.0
+    for rows, columns, n in _matrix_shapes(arch):
+        size = rows * columns * bytes_each
+        rest = -size % ROUND_LARGE
+        if size >= MIN_LARGE and rest <= UNSPLIT:
+            slack += n * rest
+    return slack
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """Bytes on the fullest GPU between two steps, and what the step itself adds.
+
+    Attributes:
+        weights: Base weights and adapters.
+        gradients: Kept until the step.
+        optimizer: States and master copy.
+        step: Temporaries of the optimizer step.
+        buffers: Communication buffers that live as long as the run (buckets).
+        host: Bytes in host memory for this GPU.
+        parameters: Elements of the whole model on this GPU before data-parallel sharding.
+        trainable: Elements that are trained, before data-parallel sharding.
+        adapters: Bytes of adapter weights, part of ``weights``.
+    """
+
+    weights: Any
+    gradients: Any
+    optimizer: Any
+    step: Any
+    buffers: Any
+    host: Any
+    parameters: Any
+    trainable: Any
+    adapters: Any
+
+
+def optimizer_bytes(
+    arch: Architecture, training: Training, engine: str, parameters: Any, share: Any
+) -> Any:
+    """Bytes of optimizer states and master copy before data-parallel sharding.
+
+    Args:
+        arch: The model.
+        training: Optimizer, method and precision.
+        engine: Decides about 32-bit exceptions.
+        parameters: Trained elements on the GPU (number or array).
+        share: Share of the whole model that the GPU holds.
+    """
+    f = formats(training, engine)
+    kind, full = training.optimizer, training.method == "full"
+    embedding, head, other = _end_parameters(arch) if full else (0, 0, 0)
+    master = parameters * f.master
+    if kind == "adamw":
+        return master + parameters * 2 * f.state
+    if kind in ("adamw_8bit", "paged_adamw_8bit"):
+        block = constant("training", "optimizer_8bit_block")
+        wide = embedding * share if engine == "transformers" else 0.0
+        return master + (parameters - wide) * 2 * (1 + WIDE / block) + wide * 2 * WIDE
+    if kind == "adafactor":
+        if full:
+            return master + _factored_elements(arch) * share * WIDE
+        rank = training.lora_rank
+        return master + parameters / max(1, rank) * WIDE + rank * WIDE
+    if kind == "muon":
+        ends = (embedding + head + other) * share
+        return master + (parameters - ends) * f.state + ends * 2 * f.state
+    return master + parameters * (f.state if engine == "megatron" else 0)
+
+
+def _step_bytes(
+    arch: Architecture, training: Training, engine: str, sharded: Any, tensor: Any
+) -> Any:
+    """Temporaries of the optimizer step on this GPU's shard.
+
+    torch's foreach AdamW holds the square root of every second moment at once: one state more
+    (measured: 62.756 GiB = 5 × 12.551 GiB for Llama-2-7B in pure bf16). DeepSpeed casts its shard
+    of the gradients to 32 bit. Fused and 8-bit kernels hold nothing. Adafactor and Muon go matrix
+    by matrix: three 32-bit copies; five 16-bit ones (Newton-Schulz).
+    """
+    f, kind = formats(training, engine), training.optimizer
+    if engine == "deepspeed" and training.sharding != "none":
+        return sharded * (WIDE if f.gradient == HALF else 0)
+    largest = largest_matrix(arch) if training.method == "full" else 0
+    if kind == "adamw" and engine in ("transformers", "fsdp"):
+        return sharded * f.state
+    if kind == "adafactor":
+        return np.minimum(sharded, largest / tensor) * 3 * WIDE
+    if kind == "muon":
+        return np.minimum(sharded, largest_matrix(arch, ends=False) / tensor) * 5 * HALF
+    return 0.0 * sharded
+
+
+def upcasts_base(training: Training, precision: str, engine: str) -> bool:
+    """Whether embeddings, head and norms of a 4-bit base are raised to 32 bit.
+
+    PEFT's ``prepare_model_for_kbit_training`` does so for bitsandbytes models, in the same call
+    that switches gradient checkpointing on.
+    """
+    return (
+        training.method == "qlora"
+        and precision == "nf4"
+        and engine == "transformers"
+        and training.gradient_checkpointing
+    )
+
+
+def training_state(
+    arch: Architecture, precision: str, training: Training, engine: str,
+    tensor: Any, pipeline: Any, expert: Any, data: Any,
+) -> State:  # fmt: skip
+    """Return the persistent bytes of the fullest GPU.
+
+    Args:
+        arch: The model.
+        precision: Stored precision of a frozen base (resolved, not ``auto``).
+        training: How it is trained.
+        engine: ``transformers deepspeed fsdp megatron``.
+        tensor: Tensor-parallel ranks; like the next three a number or an array.
+        pipeline: Pipeline stages.
+        expert: Expert-parallel ranks.
+        data: Data-parallel ranks.
+    """
+    f = formats(training, engine)
+    plain = weight_table(arch, "bf16", "transformers")
+    elements = plain.per_gpu(tensor, pipeline, expert) / HALF
+    share = elements / max(1.0, plain.total / HALF)
+    alone = training.sharding in ("none", "ddp") and engine in ("transformers", "fsdp")
+    slack: Any = 0.0
+    if training.method == "full":
+        trainable, base, adapters = elements, elements * f.weight, 0.0 * elements
+        if alone:
+            slack = block_slack(arch, f.weight)
+    else:
+        stored = weight_table(arch, precision, "transformers")
+        base = stored.per_gpu(tensor, pipeline, expert)
+        if alone and precision in ("bf16", "fp16"):
+            slack = block_slack(arch, HALF)
+        if upcasts_base(training, precision, engine):
+            ends = sum(_end_parameters(arch))
+            base = base + ends * share * HALF
+        count = adapter_parameters(arch, training.lora_rank, training.lora_targets)
+        trainable = count * share  # A or B is whole on every tensor-parallel rank: at most 2×
+        adapters = trainable * f.weight
+    one = np.where((np.asarray(tensor) == 1) & (np.asarray(pipeline) == 1), 1.0, 0.0)
+    base = base + slack * one
+
+    by = training.sharding
+    split = np.maximum(1, np.asarray(data))
+    weight_split = split if by in SHARDED_WEIGHTS else 1
+    gradient_split = split if by in SHARDED_GRADIENTS else 1
+    state_split = split if by in SHARDED_STATES else 1
+    weights = (base + adapters) / weight_split
+    gradients = trainable * f.gradient / gradient_split
+    states = optimizer_bytes(arch, training, engine, trainable, share) / state_split
+    step = _step_bytes(arch, training, engine, trainable / state_split, tensor)
+    buffers = _buckets(training, engine, trainable, f.gradient, split)
+    host = 0.0 * elements
+    if training.offload != "none":
+        # ZeRO-Offload: 32-bit gradients follow the states to the host (arXiv 2101.06840).
+        moves = by in SHARDED_GRADIENTS or training.offload == "parameters"
+        host = host + states + (gradients * (WIDE / f.gradient) if moves else 0.0)
+        states, step = 0.0 * states, 0.0 * step
+        gradients = 0.0 * gradients if moves else gradients
+    if training.offload == "parameters":
+        host, weights = host + weights, 0.0 * weights
+    return State(
+        weights=weights,
+        gradients=gradients,
+        optimizer=states,
+        step=step,
+        buffers=buffers,
+        host=host,
+        parameters=elements,
+        trainable=trainable,
+        adapters=0.0 * adapters if training.offload == "parameters" else adapters / weight_split,
+    )
+
+
+def _buckets(training: Training, engine: str, trainable: Any, each: int, split: Any) -> Any:
+    """Bytes of gradient buckets that live as long as the run.
+
+    DistributedDataParallel keeps its buckets beside the gradients (``gradient_as_bucket_view``
+    is off by default); DeepSpeed reduces and gathers through buckets of 5 × 10⁸ elements.
+    """
+    many = np.where(split > 1, 1.0, 0.0)
+    if training.sharding == "ddp" and engine != "megatron":
+        return trainable * each * many
+    if engine == "deepspeed" and training.sharding in ("zero1", "zero2", "zero3"):
+        bucket = constant("training", "deepspeed_bucket_elements")
+        return np.minimum(trainable, bucket) * HALF * many
+    return 0.0 * trainable * many

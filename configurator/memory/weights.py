@@ -1,0 +1,349 @@
+"""Stored weights: bits per weight by precision and tensor, and each GPU's share of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from configurator.architecture import Architecture, Layer, Matrix, Quantization
+from configurator.units import MIB
+
+# Bits a weight of GGUF's block types (ggml-common.h: block size in bytes × 8 / weights a block).
+GGUF_BITS = {
+    "f32": 32.0, "f16": 16.0, "q8_0": 8.5, "q6_k": 6.5625, "q5_k": 5.5, "q5_0": 5.5, "q4_k": 4.5,
+    "q4_0": 4.5, "q3_k": 3.4375, "q2_k": 2.625, "mxfp4": 4.25,
+}  # fmt: skip
+GGUF_MIXES = ("q8_0", "q6_k", "q5_k_m", "q4_k_m", "q4_0", "q3_k_m", "q2_k")
+PLAIN_BITS = {"fp32": 32.0, "fp16": 16.0, "bf16": 16.0}
+# PyTorch's caching allocator (c10/cuda/CUDACachingAllocator): blocks of 10 MiB and more come in
+# steps of 2 MiB, and what is left of one is split off only if it is larger than 1 MiB.
+LARGE_BLOCK = 10 * MIB
+BLOCK_STEP = 2 * MIB
+SMALLEST_SPLIT = MIB
+TORCH_ENGINES = ("vllm", "sglang", "transformers", "deepspeed", "fsdp", "megatron")
+# Engines pad the vocabulary to a multiple of this (vLLM: DEFAULT_VOCAB_PADDING_SIZE).
+VOCAB_PADDING = 64
+
+
+def resolve_precision(precision: str, quantization: Quantization | None, native: str) -> str:
+    """Return the precision that ``auto`` stands for: the checkpoint's own."""
+    if precision != "auto":
+        return precision
+    return quantization.precision if quantization else native
+
+
+def wide_bits(precision: str, native: str) -> float:
+    """Bits of what a precision leaves unquantised: embeddings, norms, router."""
+    if precision in PLAIN_BITS:
+        return PLAIN_BITS[precision]
+    return 32.0 if native == "fp32" and precision == "fp32" else 16.0
+
+
+def scale_bits(precision: str, matrix: Matrix, quantization: Quantization | None) -> float:
+    """Bits a weight that scales, zero points and quantiser state add.
+
+    FP8: one 32-bit scale a block (DeepSeek 128×128) or an output channel. AWQ/GPTQ: a 16-bit
+    scale and a zero point a group of 128. NF4: a 32-bit absmax a block of 64, or 8 bit with
+    double quantisation (QLoRA, arXiv 2305.14314, section 3). MXFP4/NVFP4: an 8-bit scale a block
+    of 32/16 (OCP Microscaling 1.0; NVIDIA). INT8: a 32-bit scale an output channel.
+
+    Args:
+        precision: What the tensor is stored in.
+        matrix: The tensor.
+        quantization: The checkpoint's own scheme; None = the precision's usual one.
+    """
+    group = quantization.group_size_of(matrix) if quantization else 0
+    zero = quantization.zero_point if quantization else True
+    channel = 32.0 / max(1, matrix.in_features)
+    if precision == "fp8":
+        return 32.0 / group if group else channel
+    if precision in ("int8", "int4"):
+        bits = _CODE_BITS[precision]
+        if precision == "int4" and quantization is None:
+            group = 128
+        return (16.0 + (bits if zero else 0.0)) / group if group else channel
+    if precision == "nf4":
+        double = quantization.double_quant if quantization else True
+        return 8.0 / 64 + 32.0 / (64 * 256) if double else 32.0 / 64
+    if precision == "mxfp4":
+        return 8.0 / 32
+    if precision == "nvfp4":
+        return 8.0 / 16
+    return 0.0
+
+
+_CODE_BITS = {"fp8": 8.0, "int8": 8.0, "int4": 4.0, "nf4": 4.0, "mxfp4": 4.0, "nvfp4": 4.0}
+
+
+def _more_bits(index: int, layers: int) -> bool:
+    """llama.cpp's rule for which layers of a ``_M`` mix get the larger type."""
+    return index < layers // 8 or index >= 7 * layers // 8 or (index - layers // 8) % 3 == 2
+
+
+def gguf_bits(
+    mix: str, matrix: Matrix, layers: int, kv_ratio: int, experts: int, tied: bool = False
+) -> float:
+    """Average bits a weight of a tensor in a GGUF mix, over the model's layers.
+
+    Source: llama.cpp ``llama_tensor_get_type`` (src/llama-quant.cpp): which type each tensor gets
+    in each mix. Vectors stay 32 bit; the router stays 32 bit.
+    """
+    if mix == "f16":
+        return 32.0 if matrix.in_features == 1 or matrix.role in ("norm", "router") else 16.0
+    if matrix.in_features == 1 or matrix.role in ("norm", "router"):
+        return 32.0
+    if matrix.role == "head" or (matrix.role == "embedding" and tied):
+        return GGUF_BITS["q8_0" if mix == "q8_0" else "q6_k"]
+    base = {"q5_k_m": "q5_k", "q4_k_m": "q4_k", "q3_k_m": "q3_k"}.get(mix, mix)
+    if matrix.role == "embedding":
+        return GGUF_BITS[base]
+    name = matrix.name.rsplit(".", 1)[-1]
+    share = sum(_more_bits(i, layers) for i in range(layers)) / max(1, layers)
+    bits = GGUF_BITS[base]
+    if name == "v_proj":
+        if experts == 8 and mix not in ("q4_0", "q8_0"):
+            return GGUF_BITS["q8_0"]
+        if mix in ("q4_k_m", "q5_k_m"):
+            if layers == 80 and mix == "q4_k_m":
+                return share * GGUF_BITS["q6_k"] + (1 - share) * GGUF_BITS["q5_k"]
+            return share * GGUF_BITS["q6_k"] + (1 - share) * bits
+        if mix == "q3_k_m":
+            return GGUF_BITS["q5_k" if layers == 80 else "q4_k"]
+        if mix == "q2_k":
+            return GGUF_BITS["q4_k" if kv_ratio >= 4 else "q3_k"]
+    elif name == "down_proj":
+        if mix in ("q4_k_m", "q5_k_m"):
+            return share * GGUF_BITS["q6_k"] + (1 - share) * bits
+        if mix == "q3_k_m":
+            first = (layers // 16) / max(1, layers)
+            return first * GGUF_BITS["q5_k"] + (1 - first) * (
+                share * GGUF_BITS["q4_k"] + (1 - share) * GGUF_BITS["q3_k"]
+            )
+        if mix == "q2_k":
+            return GGUF_BITS["q3_k"]
+    elif name in ("o_proj", "wo_b"):
+        if experts == 8 and mix in ("q4_k_m", "q3_k_m", "q2_k"):
+            return GGUF_BITS["q5_k"]
+        if mix == "q3_k_m":
+            return GGUF_BITS["q4_k"]
+        if mix == "q2_k":
+            return GGUF_BITS["q3_k"]
+    elif name == "k_proj" and experts == 8 and mix not in ("q4_0", "q8_0"):
+        return GGUF_BITS["q8_0"]
+    return bits
+
+
+def stored_bits(
+    matrix: Matrix, precision: str, arch: Architecture, engine: str, layer: Layer | None = None
+) -> float:
+    """Bits a weight of one tensor, scales included.
+
+    Args:
+        matrix: The tensor.
+        precision: Resolved precision (not ``auto``).
+        arch: The model; its quantisation says which modules stay wide.
+        engine: llama.cpp stores GGUF types; the rest store what the checkpoint holds.
+        layer: The layer it stands in, None for the model's ends.
+    """
+    quantization = arch.quantization
+    if precision in GGUF_MIXES or engine == "llama_cpp":
+        if precision == "fp32":
+            return 32.0
+        if precision == "mxfp4" and matrix.role == "expert" and matrix.linear:
+            return GGUF_BITS["mxfp4"]
+        mix = precision
+        if precision in (*PLAIN_BITS, "mxfp4"):  # MXFP4 files keep the rest at 16 bit
+            mix = "f16"
+        elif precision not in GGUF_MIXES:
+            mix = {"fp8": "q8_0", "int8": "q8_0"}.get(precision, "q4_k_m")
+        heads = layer.heads // max(1, layer.kv_heads) if layer else 1
+        return gguf_bits(mix, matrix, arch.num_layers, heads, arch.experts, arch.tied_embeddings)
+    if precision in PLAIN_BITS:
+        return PLAIN_BITS[precision]
+    wide = wide_bits(precision, arch.native_precision)
+    if quantization and quantization.precision == precision:
+        share, used = quantization.quantized_share(matrix), quantization.precision_of(matrix)
+        if used is None or used in PLAIN_BITS:
+            return PLAIN_BITS.get(used or "", wide)
+        code = quantization.bits or _CODE_BITS[used]
+        return share * (code + scale_bits(used, matrix, quantization)) + (1 - share) * wide
+    if not matrix.linear or matrix.role in ("head", "router", "embedding", "vision"):
+        return wide
+    if precision == "mxfp4" and arch.is_moe and matrix.role != "expert":
+        return wide
+    return _CODE_BITS[precision] + scale_bits(precision, matrix, None)
+
+
+@dataclass(frozen=True)
+class WeightTable:
+    """Bytes of a model's weights by how they are split, all layers together.
+
+    ``kv`` holds ``(heads, bytes)`` pairs: such tensors go to at most ``heads`` ranks. ``host``
+    stays in host memory (llama.cpp's token embedding).
+    """
+
+    column: float
+    replicated: float
+    expert: float
+    kv: tuple[tuple[int, float], ...]
+    embedding: float
+    head: float
+    other_ends: float
+    layers: int
+    tied: bool
+    host: float = 0.0
+
+    @property
+    def total(self) -> float:
+        """Bytes of the whole model."""
+        kv = sum(b for _, b in self.kv)
+        return self.column + self.replicated + self.expert + kv + self.embedding + self.head + self.other_ends
+
+    @property
+    def layer_total(self) -> float:
+        """Bytes of the decoder layers."""
+        return self.column + self.replicated + self.expert + sum(b for _, b in self.kv)
+
+    def per_gpu(self, tensor: Any = 1, pipeline: Any = 1, expert: Any = 1) -> Any:
+        """Bytes on the fullest GPU.
+
+        Args:
+            tensor: Tensor-parallel ranks (number or array).
+            pipeline: Pipeline stages; the fullest holds ``ceil(layers / stages)`` layers.
+            expert: Expert-parallel ranks; experts lie on ``max(tensor, expert)`` ranks.
+        """
+        layers = self.column / tensor + self.replicated + self.expert / np.maximum(tensor, expert)
+        for heads, size in self.kv:
+            layers = layers + size / np.minimum(tensor, heads)
+        stage = np.ceil(self.layers / np.asarray(pipeline)) / max(1, self.layers)
+        first = self.embedding / tensor + self.other_ends
+        last = (self.embedding if self.tied else self.head) / tensor
+        ends = np.where(
+            np.asarray(pipeline) == 1, first + (0.0 if self.tied else last), np.maximum(first, last)
+        )
+        return layers * stage + ends
+
+
+@lru_cache(maxsize=4096)
+def weight_table(
+    arch: Architecture, precision: str, engine: str = "vllm", with_mtp: bool = False
+) -> WeightTable:
+    """Sum a model's weights by how they are split.
+
+    Args:
+        arch: The model.
+        precision: Resolved precision.
+        engine: ``llama_cpp`` stores GGUF types.
+        with_mtp: Count the multi-token-prediction layers too.
+    """
+    column = replicated = expert = 0.0
+    kv: dict[int, float] = {}
+    groups = (*arch.groups, *arch.mtp_groups) if with_mtp else arch.groups
+    for group in groups:
+        for matrix in group.layer.matrices:
+            bits = stored_bits(matrix, precision, arch, engine, group.layer)
+            size = matrix.parameters * group.count * bits / 8
+            if matrix.shard in ("column", "row", "vocab"):
+                column += size
+            elif matrix.shard == "kv":
+                kv[group.layer.kv_heads] = kv.get(group.layer.kv_heads, 0.0) + size
+            elif matrix.shard == "expert":
+                expert += size
+            else:
+                replicated += size
+    embedding = head = other = host = 0.0
+    for matrix in arch.ends:
+        size = matrix.parameters * stored_bits(matrix, precision, arch, engine) / 8
+        if matrix.shard == "vocab" and engine in ("vllm", "sglang"):
+            rows = matrix.out_features
+            size *= -(-rows // VOCAB_PADDING) * VOCAB_PADDING / rows
+        if matrix.name == "embed_tokens":
+            if engine == "llama_cpp" and not arch.tied_embeddings:
+                host += size
+            else:
+                embedding += size
+        elif matrix.role == "head":
+            head += size
+        else:
+            other += size
+    return WeightTable(
+        column, replicated, expert, tuple(sorted(kv.items())), embedding, head, other,
+        arch.num_layers, arch.tied_embeddings, host,
+    )  # fmt: skip
+
+
+def block_bytes(size: float) -> float:
+    """Bytes that PyTorch's allocator counts for one tensor of ``size`` bytes."""
+    if size < LARGE_BLOCK:
+        return size
+    rest = -size % BLOCK_STEP
+    return size + rest if rest <= SMALLEST_SPLIT else size
+
+
+# Modules that serving engines fuse into one tensor.
+_FUSED = {
+    "q_proj": "qkv", "k_proj": "qkv", "v_proj": "qkv", "gate_proj": "gate_up", "up_proj": "gate_up",
+    "experts.gate_proj": "w13", "experts.up_proj": "w13",
+    "shared_experts.gate_proj": "shared_gate_up", "shared_experts.up_proj": "shared_gate_up",
+}  # fmt: skip
+
+
+@lru_cache(maxsize=8192)
+def allocator_slack(
+    arch: Architecture, precision: str, engine: str, tensor: int = 1, expert: int = 1
+) -> float:
+    """Bytes that rounding every tensor to the allocator's blocks adds on one GPU, all layers.
+
+    Args:
+        arch: The model.
+        precision: Resolved precision.
+        engine: Serving engines fuse q, k, v and gate, up into one tensor each.
+        tensor: Tensor-parallel ranks.
+        expert: Expert-parallel ranks.
+    """
+    if engine not in TORCH_ENGINES:
+        return 0.0
+    fuses = engine in ("vllm", "sglang")
+    total = 0.0
+    for group in arch.groups:
+        sizes: dict[str, float] = {}
+        for matrix in group.layer.matrices:
+            size = matrix.parameters * stored_bits(matrix, precision, arch, engine, group.layer) / 8
+            ranks = {
+                "replicated": 1, "expert": max(tensor, expert), "kv": min(tensor, group.layer.kv_heads)
+            }.get(matrix.shard, tensor)  # fmt: skip
+            name = _FUSED.get(matrix.name, matrix.name) if fuses else matrix.name
+            sizes[name] = sizes.get(name, 0.0) + size / ranks
+        total += group.count * sum(block_bytes(size) - size for size in sizes.values())
+    for matrix in arch.ends:
+        size = matrix.parameters * stored_bits(matrix, precision, arch, engine) / 8
+        size /= tensor if matrix.shard == "vocab" else 1
+        total += block_bytes(size) - size
+    return total
+
+
+def rounding_bytes(
+    arch: Architecture, precision: str, engine: str, tensor: Any = 1, pipeline: Any = 1,
+    expert: Any = 1,
+) -> Any:  # fmt: skip
+    """Bytes beyond the stored weights that the allocator's blocks take on the fullest GPU.
+
+    Args:
+        arch: The model.
+        precision: Resolved precision.
+        engine: Engine.
+        tensor: Tensor-parallel ranks (number or array).
+        pipeline: Pipeline stages.
+        expert: Expert-parallel ranks.
+    """
+    if np.ndim(tensor) == 0 and np.ndim(expert) == 0:
+        slack: Any = allocator_slack(arch, precision, engine, int(tensor), int(expert))
+    else:
+        ranks = np.stack(np.broadcast_arrays(np.asarray(tensor), np.asarray(expert)), axis=-1)
+        pairs, index = np.unique(ranks.reshape(-1, 2), axis=0, return_inverse=True)
+        values = [allocator_slack(arch, precision, engine, int(t), int(e)) for t, e in pairs]
+        slack = np.array(values)[index.reshape(-1)].reshape(ranks.shape[:-1])
+    return slack / np.asarray(pipeline)

@@ -1,0 +1,146 @@
+"""Which splits of a model over GPUs are legal, and which one to take when none is asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from configurator.architecture import Architecture
+from configurator.errors import InputError
+from configurator.scenario import Hardware, Scenario
+
+# GPUs that one host joins when nothing faster does (a standard server or workstation board).
+HOST_GPUS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """How one model copy and its replicas lie over the GPUs.
+
+    ``tensor × pipeline × data`` is the number of GPUs. Experts lie on ``max(tensor, expert)``
+    ranks: with ``expert > tensor`` the expert group spans the data-parallel ranks
+    (attention data parallelism), else every replica is a copy of its own.
+    """
+
+    tensor: int = 1
+    pipeline: int = 1
+    expert: int = 1
+    data: int = 1
+
+    @property
+    def gpus(self) -> int:
+        """GPUs in use."""
+        return self.tensor * self.pipeline * self.data
+
+
+def tensor_problem(arch: Architecture, tensor: int, expert: int = 1) -> str | None:
+    """Say why a tensor-parallel size is not legal, or None.
+
+    Engines split query heads evenly, and an FP8 model with block scales only at block borders
+    (vLLM ``Fp8LinearMethod``, SGLang likewise).
+    """
+    if tensor == 1:
+        return None
+    for group in arch.groups:
+        layer = group.layer
+        if layer.attention != "none" and layer.heads % tensor:
+            return f"{layer.heads} attention heads cannot be split evenly over {tensor} GPUs"
+        quantization = arch.quantization
+        if (
+            layer.experts
+            and expert < tensor
+            and quantization
+            and quantization.precision == "fp8"
+            and quantization.group_size > 1
+        ):
+            block = round(quantization.group_size**0.5)
+            shard = layer.ffn * max(1, expert)
+            if shard % tensor or (shard // tensor) % block:
+                return (
+                    f"expert width {layer.ffn} over {tensor} GPUs breaks the {block}-wide FP8 "
+                    "blocks; use expert parallelism or fewer tensor-parallel ranks"
+                )
+    return None
+
+
+def legal_tensor_sizes(arch: Architecture, most: int) -> tuple[int, ...]:
+    """Tensor-parallel sizes up to ``most`` that divide the heads evenly."""
+    return tuple(t for t in range(1, most + 1) if tensor_problem(arch, t) is None)
+
+
+def check_split(arch: Architecture, split: Split, gpu_count: int) -> None:
+    """Refuse a split that no engine runs.
+
+    Raises:
+        InputError: Names the field, the value and the way out.
+    """
+    problem = tensor_problem(arch, split.tensor, split.expert)
+    if problem:
+        raise InputError("hardware.tensor_parallel", problem, split.tensor)
+    if split.pipeline > arch.num_layers:
+        raise InputError(
+            "hardware.pipeline_parallel",
+            f"must be at most the model's {arch.num_layers} layers",
+            split.pipeline,
+        )
+    if split.expert > 1:
+        if not arch.is_moe:
+            raise InputError(
+                "hardware.expert_parallel", "must be 1: the model has no experts", split.expert
+            )
+        if split.expert > arch.experts:
+            raise InputError(
+                "hardware.expert_parallel",
+                f"must be at most the model's {arch.experts} experts",
+                split.expert,
+            )
+    if split.gpus > gpu_count:
+        raise InputError(
+            "hardware.gpu_count",
+            f"tensor × pipeline × data parallel = {split.gpus} needs more GPUs than given",
+            gpu_count,
+        )
+
+
+def choose_split(scenario: Scenario, arch: Architecture, domain_size: int) -> Split:
+    """Return the split asked for, its absent parts filled in.
+
+    Inference: the widest legal tensor-parallel size inside one fast domain or host, pipeline
+    stages over what is left, replicas over the rest. Training: data parallel over what tensor and
+    pipeline parallelism leave.
+
+    Args:
+        scenario: Has ``hardware``.
+        arch: The model.
+        domain_size: GPUs joined by the fast interconnect; 1 where there is none.
+
+    Raises:
+        InputError: A part that was asked for is not legal.
+    """
+    hardware: Hardware | None = scenario.hardware
+    if hardware is None:
+        raise InputError("hardware", "is required for an estimate; name a gpu and a gpu_count")
+    count = hardware.gpu_count
+    tensor, pipeline, data = (
+        hardware.tensor_parallel,
+        hardware.pipeline_parallel,
+        hardware.data_parallel,
+    )
+    if tensor is None:
+        if scenario.is_training or scenario.engine in ("transformers", "llama_cpp"):
+            tensor = 1
+        else:
+            room = count // ((pipeline or 1) * (data or 1))
+            most = max(1, min(room, max(domain_size, HOST_GPUS)))
+            tensor = max((t for t in legal_tensor_sizes(arch, most) if room % t == 0), default=1)
+    if pipeline is None:
+        left = count // (tensor * (data or 1))
+        spread = scenario.engine in ("transformers", "llama_cpp") and not scenario.is_training
+        wanted = left if (spread or not scenario.is_training) and data is None else 1
+        pipeline = max(1, min(wanted, arch.num_layers))
+        if data is not None and not scenario.is_training:
+            pipeline = max(1, min(left, arch.num_layers))
+    if data is None:
+        data = max(1, count // (tensor * pipeline))
+    split = Split(tensor, pipeline, hardware.expert_parallel or 1, data)
+    check_split(arch, split, count)
+    return split

@@ -1,0 +1,132 @@
+"""Measured efficiencies: read from ``catalog/efficiency.yaml``, put together per card and engine.
+
+A coefficient's value is a pooled value times the factors that apply: of the engine, the GPU
+architecture, the precision, the card itself. Where a level has no data its factor is absent, so an
+unseen card takes its architecture's figures and an unseen architecture the pooled ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import yaml
+
+from configurator.architecture import Architecture
+from configurator.catalog import catalog_dir
+
+FAMILIES = {
+    "vllm": "serving", "sglang": "serving", "tensorrt_llm": "serving", "transformers": "eager",
+    "llama_cpp": "llama_cpp",
+}  # fmt: skip
+FILE = "efficiency.yaml"
+
+
+@lru_cache(maxsize=1)
+def efficiency() -> Mapping[str, Any]:
+    """Return the decoded ``catalog/efficiency.yaml``."""
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    raw: Mapping[str, Any] = yaml.load(
+        (catalog_dir() / FILE).read_text(encoding="utf-8"), Loader=loader
+    )
+    return raw
+
+
+def precision_class(precision: str, method: str | None) -> str:
+    """Return what efficiencies are kept by: AWQ kernels apart from other 4-bit ones, 16 bit as one."""
+    if precision == "int4" and method == "awq":
+        return "awq"
+    if precision in ("fp16", "bf16"):
+        return "16bit"
+    if precision == "int8" and method in ("gptq", "awq"):
+        return "int8_weight_only"
+    return precision
+
+
+def context_key(level: str, context: Mapping[str, str]) -> str:
+    """Return a factor's key, e.g. ``vllm/Hopper`` for the level ``engine/architecture``."""
+    return "/".join(context[part] for part in level.split("/"))
+
+
+def resolve(family: str, context: Mapping[str, str]) -> dict[str, float]:
+    """Return every coefficient of a family for one engine, precision and card."""
+    out: dict[str, float] = {}
+    for name, item in efficiency()["families"][family]["coefficients"].items():
+        value = float(item["value"])
+        for level, factors in item.get("factors", {}).items():
+            value *= float(factors.get(context_key(level, context), 1.0))
+        out[name] = value
+    return out
+
+
+@lru_cache(maxsize=8192)
+def _resolved(
+    family: str, engine: str, precision: str, card: str, architecture: str, vendor: str, segment: str
+) -> Mapping[str, float]:
+    return resolve(
+        family,
+        {
+            "engine": engine, "precision": precision, "card": card, "architecture": architecture,
+            "vendor": vendor, "segment": segment,
+        },
+    )  # fmt: skip
+
+
+def card_contexts(device: Any) -> tuple[list[tuple[str, str, str, str]], np.ndarray | None]:
+    """Return the distinct cards of a device and, for many, each one's place among them."""
+    if isinstance(device.id, str):
+        return [(device.id, device.architecture, device.vendor, device.segment)], None
+    places: dict[tuple[str, str, str, str], int] = {}
+    index = np.empty(len(device.id), dtype=np.intp)
+    columns = [
+        np.asarray(x).tolist()
+        for x in (device.id, device.architecture, device.vendor, device.segment)
+    ]
+    for i, key in enumerate(zip(*columns, strict=True)):
+        index[i] = places.setdefault(key, len(places))
+    return list(places), index
+
+
+def coefficients(family: str, engine: str, precision: str, device: Any) -> dict[str, Any]:
+    """Return the coefficients for a card (numbers) or for many (arrays)."""
+    cards, index = card_contexts(device)
+    tables = [_resolved(family, engine, precision, *card) for card in cards]
+    if index is None:
+        return dict(tables[0])
+    return {name: np.array([t[name] for t in tables])[index] for name in tables[0]}
+
+
+def model_key(arch: Architecture) -> str:
+    """Same shape, same model: fine-tunes and re-releases of one model count as one."""
+    return f"{arch.model_type}-{arch.hidden_size}x{arch.num_layers}x{arch.experts}"
+
+
+def data_class(family: str, engine: str, card: str, architecture: str, model: str) -> str:
+    """Say how near the nearest measurements with this engine are.
+
+    ``same``: card and model both measured; ``model``: the model is not; ``card``: the card is not,
+    another of its architecture is; ``none``: neither.
+    """
+    seen = efficiency()["families"][family]["seen"].get(engine)
+    if seen is None or architecture not in seen["architectures"]:
+        return "none"
+    if card not in seen["cards"]:
+        return "card"
+    return "same" if model in seen["models"] else "model"
+
+
+def interval(
+    family: str, engine: str, quantity: str, device: Any, arch: Architecture
+) -> tuple[Any, Any]:
+    """Return the factors that lead from the middle to the low and the high 90 % bound."""
+    tables = efficiency()["families"][family]["intervals"]
+    table = tables.get(engine, tables["any"])[quantity]
+    cards, index = card_contexts(device)
+    model = model_key(arch)
+    pairs = [table[data_class(family, engine, card[0], card[1], model)] for card in cards]
+    if index is None:
+        return float(pairs[0][0]), float(pairs[0][1])
+    both = np.array(pairs, dtype=float)[index]
+    return both[:, 0], both[:, 1]

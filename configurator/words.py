@@ -1,0 +1,43 @@
+"""Every sentence a person reads, by key and language; the engine itself only knows keys."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from functools import lru_cache
+from importlib import resources
+from typing import Any
+
+LANGUAGES = ("en", "zh")
+DEFAULT_LANGUAGE = "en"
+
+
+def _flatten(table: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    flat: dict[str, str] = {}
+    for key, value in table.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            flat.update(_flatten(value, f"{name}."))
+        else:
+            flat[name] = str(value)
+    return flat
+
+
+@lru_cache(maxsize=4)
+def messages(language: str) -> Mapping[str, str]:
+    """Return all messages of a language by dotted key."""
+    path = resources.files("configurator") / "i18n" / f"{language}.toml"
+    return _flatten(tomllib.loads(path.read_text(encoding="utf-8")))
+
+
+def say(key: str, language: str = DEFAULT_LANGUAGE, /, **values: Any) -> str:
+    """Return the message with its values filled in.
+
+    Raises:
+        KeyError: The key is in no language.
+    """
+    table = messages(language if language in LANGUAGES else DEFAULT_LANGUAGE)
+    template = table.get(key)
+    if template is None:
+        template = messages(DEFAULT_LANGUAGE)[key]
+    return template.format(**values) if values else template

@@ -1,0 +1,134 @@
+"""Serving memory: the exact parts exactly, the laws as properties."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from configurator.architecture import read_architecture
+from configurator.memory.kv_cache import bytes_per_token, sequence_bytes
+from configurator.memory.serving import serving_memory
+from configurator.memory.weights import block_bytes, stored_bits, weight_table
+from configurator.scenario import Inference
+from configurator.units import GIB, MIB
+from tests.unit.test_parallelism import LLAMA_8B
+
+DEEPSEEK_V3 = {
+    "model_type": "deepseek_v3", "hidden_size": 7168, "intermediate_size": 18432,
+    "moe_intermediate_size": 2048, "num_hidden_layers": 61, "first_k_dense_replace": 3,
+    "n_routed_experts": 256, "n_shared_experts": 1, "num_experts_per_tok": 8, "moe_layer_freq": 1,
+    "num_attention_heads": 128, "num_key_value_heads": 128, "q_lora_rank": 1536,
+    "kv_lora_rank": 512, "qk_rope_head_dim": 64, "qk_nope_head_dim": 128, "v_head_dim": 128,
+    "vocab_size": 129280, "num_nextn_predict_layers": 1, "tie_word_embeddings": False,
+    "quantization_config": {"quant_method": "fp8", "weight_block_size": [128, 128]},
+}  # fmt: skip
+LLAMA_7B = {
+    "model_type": "llama", "hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32,
+    "num_attention_heads": 32, "num_key_value_heads": 32, "vocab_size": 32000,
+    "tie_word_embeddings": False,
+}  # fmt: skip
+ENGINES = ("vllm", "sglang", "tensorrt_llm", "transformers", "llama_cpp")
+H100 = 81559 * MIB
+
+
+def arch(config):
+    return read_architecture(config, "test")
+
+
+def test_mla_cache_lies_whole_on_every_rank():
+    model = arch(DEEPSEEK_V3)
+    assert bytes_per_token(model, 16) == 70_272
+    assert float(sequence_bytes(model, 16, 4096, tensor=8)) * 32 / GIB == pytest.approx(8.578, abs=0.001)
+
+
+def test_grouped_heads_are_copied_beyond_their_number():
+    model = arch(LLAMA_8B)
+    whole = float(sequence_bytes(model, 16, 1000))
+    assert whole == 1000 * 131_072
+    assert float(sequence_bytes(model, 16, 1000, tensor=8)) == whole / 8
+    assert float(sequence_bytes(model, 16, 1000, tensor=16)) == whole / 8
+
+
+def test_gguf_weights_match_published_files():
+    model = arch(LLAMA_7B)
+    for precision, gib in (("q4_0", 3.4937), ("fp16", 12.30764)):
+        assert float(weight_table(model, precision, "llama_cpp").per_gpu()) / GIB == pytest.approx(gib, abs=2e-4)
+
+
+def test_allocator_blocks():
+    assert block_bytes(86 * MIB) == 86 * MIB
+    assert block_bytes(135 * MIB) == 136 * MIB
+    assert block_bytes(134.5 * MIB) == 134.5 * MIB
+    assert block_bytes(3 * MIB) == 3 * MIB
+
+
+def test_fp8_blocks_cost_their_scales_and_embeddings_stay_wide():
+    model = arch(DEEPSEEK_V3)
+    bits = {
+        m.name: stored_bits(m, "fp8", model, "vllm", g.layer)
+        for g in model.groups
+        for m in g.layer.matrices
+    }
+    assert bits["o_proj"] == 8 + 32 / 16384
+    assert {
+        stored_bits(m, "fp8", model, "vllm", g.layer)
+        for g in model.groups
+        for m in g.layer.matrices
+        if m.role in ("router", "norm")
+    } == {16}
+    assert {stored_bits(m, "fp8", model, "vllm") for m in model.ends} == {16}
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("config", [LLAMA_8B, DEEPSEEK_V3])
+def test_parts_sum_to_the_total(engine, config):
+    model = arch(config)
+    held = serving_memory(model, "bf16", "bf16", engine, Inference(concurrency=4), H100, 8)
+    parts = held.weights + held.kv_cache + held.activations + held.framework + held.spare_pool
+    assert float(parts) == pytest.approx(float(held.total))
+    assert min(float(x) for x in (held.weights, held.kv_cache, held.activations, held.framework)) >= 0
+
+
+LOADS = st.tuples(st.integers(1, 512), st.integers(1, 30_000), st.integers(1, 4_000))
+
+
+@settings(max_examples=60, deadline=None)
+@given(LOADS, st.integers(0, 4000), st.integers(0, 64), st.sampled_from(ENGINES))
+def test_more_tokens_or_users_never_need_less(load, more_tokens, more_users, engine):
+    model = arch(LLAMA_8B)
+
+    def required(users, tokens, out):
+        load = Inference(concurrency=users, input_tokens=tokens, output_tokens=out)
+        return float(serving_memory(model, "bf16", "bf16", engine, load, H100).required)
+
+    users, tokens, out = load
+    base = required(users, tokens, out)
+    slack = 1e-9 * base
+    assert required(users, tokens + more_tokens, out) >= base - slack
+    assert required(users, tokens, out + more_tokens) >= base - slack
+    assert required(users + more_users, tokens, out) >= base - slack
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.sampled_from(["bf16", "fp8", "int8", "int4", "mxfp4", "nvfp4", "q4_k_m"]), st.sampled_from(ENGINES))
+def test_arrays_answer_like_numbers(precision, engine):
+    model = arch(DEEPSEEK_V3)
+    load = Inference(concurrency=7, input_tokens=900, output_tokens=100)
+    tensor, pipeline, data = np.array([1, 2, 8, 4]), np.array([1, 2, 1, 4]), np.array([1, 1, 2, 1])
+    expert, memory = np.array([1, 1, 8, 16]), np.array([1.0, 2.0, 1.0, 3.0]) * H100
+    many = serving_memory(model, precision, "bf16", engine, load, memory, tensor, pipeline, expert, data)
+    for i in range(4):
+        one = serving_memory(
+            model, precision, "bf16", engine, load, memory[i], int(tensor[i]), int(pipeline[i]),
+            int(expert[i]), int(data[i]),
+        )  # fmt: skip
+        for name in ("weights", "kv_cache", "activations", "framework", "total", "capacity_tokens"):
+            value = np.broadcast_to(getattr(many, name), (4,))[i]
+            assert float(value) == pytest.approx(float(getattr(one, name)), rel=1e-9), name
+
+
+@given(st.integers(1, 64), st.integers(1, 61))
+def test_splitting_never_adds_weights_to_a_gpu(tensor, pipeline):
+    table = weight_table(arch(DEEPSEEK_V3), "fp8")
+    assert float(table.per_gpu(tensor, pipeline)) <= float(table.per_gpu(1, 1)) * (1 + 1e-12)
+    assert float(table.per_gpu(tensor, pipeline)) * tensor * pipeline >= table.total * (1 - 1e-9)

@@ -49,7 +49,10 @@ def main():
         parse = timed(lambda text=text: parse_scenario(json.loads(text)))
         scenario = parse_scenario(data)
         one = timed(lambda scenario=scenario: estimate(scenario))
-        print(f"{name}: estimate {1e3 * one:.3f} ms, parse {1e3 * parse:.3f} ms, ratio {one / parse:.1f}")
+        print(
+            f"{name}: estimate {1e3 * one:.3f} ms, parse {1e3 * parse:.3f} ms, "
+            f"ratio {one / parse:.1f}"
+        )
 
 
 if __name__ == "__main__":

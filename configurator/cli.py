@@ -79,7 +79,7 @@ def _check(args: argparse.Namespace) -> int:
         print(f"{finding.severity}: {finding.file}: {finding.record}: {finding.message}")
     print(
         f"{len(catalog.gpus)} GPUs, {len(catalog.models)} models, "
-        f"{len(catalog.purchase_prices)} purchase prices, {len(catalog.cloud_prices)} cloud prices: "
+        f"{len(catalog.purchase_prices)} purchase and {len(catalog.cloud_prices)} cloud prices: "
         f"{len(errors)} errors, {len(findings) - len(errors)} remarks"
     )
     return 1 if errors else 0
@@ -142,7 +142,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="configurator", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
 
-    def command(name: str, run: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
+    def command(
+        name: str, run: Callable[[argparse.Namespace], int], text: str
+    ) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=text, description=text)
         sub.set_defaults(run=run)
         return sub
@@ -152,15 +154,21 @@ def _parser() -> argparse.ArgumentParser:
         ("recommend", _recommend, "one Scenario a line in, one Recommendation a line out"),
     ):
         sub = command(name, run, text)
-        sub.add_argument("--jsonl", required=True, metavar="FILE", help="JSON lines; - for standard input")
+        sub.add_argument(
+            "--jsonl", required=True, metavar="FILE", help="JSON lines; - for standard input"
+        )
         sub.add_argument("--language", choices=("en", "zh"), default="en")
     sub = command("check", _check, "check the whole catalog: sources, dates, values")
     sub.add_argument("--catalog", metavar="DIR", help="another catalog than the built-in one")
     sub.add_argument("--quiet", action="store_true", help="print errors only")
     sub = command("validate", _validate, "predicted against measured, as a table")
-    sub.add_argument("--truth", required=True, metavar="DIR", help="folder of *.jsonl cases, or one file")
+    sub.add_argument(
+        "--truth", required=True, metavar="DIR", help="folder of *.jsonl cases, or one file"
+    )
     sub.add_argument("--json", metavar="FILE", help="write table and cases as JSON")
-    sub.add_argument("--published", metavar="FILE", help="fail if a median is worse than in this JSON")
+    sub.add_argument(
+        "--published", metavar="FILE", help="fail if a median is worse than in this JSON"
+    )
     sub = command("serve", _serve, "open the page")
     sub.add_argument("--address", default="127.0.0.1")
     sub.add_argument("--port", type=int, default=8501)

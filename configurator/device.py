@@ -69,10 +69,12 @@ def from_catalog(gpu: Gpu) -> Device:
     """Return a catalog card as a device."""
     rates = {p: float("nan") if (r := gpu.flops(p)) is None else float(r) for p in RATES}
     host = _pcie_bytes_per_s(gpu.pcie)
+    bandwidth = gpu.bandwidth_bytes_per_s
     return Device(
         gpu.id, gpu.vendor, gpu.architecture, gpu.segment, float(gpu.memory_bytes),
-        float(gpu.bandwidth_bytes_per_s), rates, float(gpu.link_bytes_per_s or host), host,
-        int(gpu.domain_size), gpu.compute_capability, gpu.name,
+        float("nan") if bandwidth is None else float(bandwidth), rates,
+        float(gpu.link_bytes_per_s or host), host, int(gpu.domain_size), gpu.compute_capability,
+        gpu.name,
     )  # fmt: skip
 
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import lru_cache
 from typing import Any, Literal
 
 from configurator.architecture import Architecture, read_architecture, typical_architecture
 from configurator.catalog import Catalog, load_catalog
 from configurator.device import Device, from_catalog, from_custom
-from configurator.engines import engine_constants
 from configurator.errors import InputError
+from configurator.intervals import interval
 from configurator.memory.kv_cache import KV_BITS, bytes_per_token, resolve_kv_precision
 from configurator.memory.serving import ServingMemory, serving_memory
 from configurator.memory.training import TrainingMemory, training_memory
@@ -235,18 +235,11 @@ def device_of(gpu: str | CustomGpu) -> Device:
 
 def mtp_by_default(arch: Architecture, engine: str) -> bool:
     """Whether the engine's recipes for this family load the multi-token-prediction layer."""
-    return bool(arch.mtp_groups) and engine in ("vllm", "sglang", "tensorrt_llm") and (
-        arch.model_type in ("deepseek_v3", "deepseek_v32")
+    return (
+        bool(arch.mtp_groups)
+        and engine in ("vllm", "sglang", "tensorrt_llm")
+        and (arch.model_type in ("deepseek_v3", "deepseek_v32"))
     )
-
-
-def interval(engine: str, task: str, quantity: str = "total") -> tuple[float, float]:
-    """Return the 90 % interval, relative to the estimate, of the device total."""
-    section = engine_constants()["interval"]
-    name = f"{engine}_{'inference' if task == 'inference' else 'training'}_{quantity}"
-    if f"{name}_low" not in section:
-        name = "default"
-    return section[f"{name}_low"].value, section[f"{name}_high"].value
 
 
 # --------------------------------------------------------------------------- the estimate
@@ -272,13 +265,21 @@ def estimate(scenario: Scenario, catalog: Catalog | None = None) -> Estimate:
     assumptions = [Notice(code, "info", values) for code, values in arch.assumptions]
     warnings: list[Notice] = []
     if scenario.is_training:
-        memory, kv, performance, terms = _training(scenario, arch, device, split, precision)
+        memory, kv, performance, terms = _training(
+            scenario, arch, device, split, precision, assumptions
+        )
     else:
-        memory, kv, performance, terms = _serving(scenario, arch, device, split, precision, assumptions)
+        memory, kv, performance, terms = _serving(
+            scenario, arch, device, split, precision, assumptions
+        )
     hardware = scenario.hardware
     if hardware.tensor_parallel is None and hardware.gpu_count > 1:
         assumptions.append(
-            Notice("split_chosen", "info", {"tensor": split.tensor, "pipeline": split.pipeline, "data": split.data})
+            Notice(
+                "split_chosen",
+                "info",
+                {"tensor": split.tensor, "pipeline": split.pipeline, "data": split.data},
+            )
         )
     warnings += _warnings(scenario, arch, device, split, precision, memory, kv)
     sources = [] if isinstance(hardware.gpu, CustomGpu) else [f"gpu:{device.id}"]
@@ -327,7 +328,11 @@ def _serving(
 ) -> tuple[Memory, Kv, Performance, list[Term]]:  # fmt: skip
     inference = scenario.serving
     kv_precision = resolve_kv_precision(
-        scenario.kv_cache_precision, scenario.engine, precision, arch.native_precision, arch.quantization
+        scenario.kv_cache_precision,
+        scenario.engine,
+        precision,
+        arch.native_precision,
+        arch.quantization,
     )
     with_mtp = mtp_by_default(arch, scenario.engine)
     held: ServingMemory = serving_memory(
@@ -365,44 +370,82 @@ def _serving(
         split.tensor, split.pipeline, split.expert, split.data, kv_capacity_tokens=capacity,
     )  # fmt: skip
     performance = _performance(speed)
-    terms = [
-        Term("memory.weights_gib", "Σ parameters × bits ÷ 8 ÷ ranks",
-             (Input("parameters", arch.parameters, "", f"model:{arch.name}"), Input("precision", precision),
-              Input("tensor_parallel", split.tensor), Input("pipeline_parallel", split.pipeline)),
-             memory.weights_gib, "GiB"),
-        Term("memory.kv_cache_gib", "sequences × tokens × bytes a token ÷ ranks that can share it",
-             (Input("sequences", float(held.sequences)), Input("tokens", inference.context_tokens),
-              Input("bytes_per_token", bytes_per_token(arch, KV_BITS[kv_precision]), "B"),
-              Input("kv_heads", arch.max_kv_heads), Input("tensor_parallel", split.tensor)),
-             memory.kv_cache_gib, "GiB"),
-        Term("memory.activations_gib", "tokens a step × (widest layer + 4 × hidden size) × 2 B + logits",
-             (Input("hidden_size", arch.hidden_size), Input("vocab_size", arch.vocab_size)),
-             memory.activations_gib, "GiB"),
-        Term("memory.framework_gib", "context + libraries + communication buffers + graphs", (),
-             memory.framework_gib, "GiB"),
-    ]  # fmt: skip
+    terms = _serving_terms(scenario, arch, split, precision, kv, held, memory)
     return memory, kv, performance, terms
 
 
+def _serving_terms(
+    scenario: Scenario, arch: Architecture, split: Split, precision: str, kv: Kv,
+    held: ServingMemory, memory: Memory,
+) -> list[Term]:  # fmt: skip
+    """Say why each part of the memory is what it is, from the numbers that made it."""
+    inference, engine = scenario.serving, f"engine:{scenario.engine}"
+    ranks = (
+        Input("tensor_parallel", split.tensor),
+        Input("pipeline_parallel", split.pipeline),
+        Input("expert_parallel", split.expert),
+    )
+    weights = (
+        Input("parameters", arch.parameters, "", f"model:{arch.name}"),
+        Input("precision", precision),
+        *ranks,
+    )
+    cache = (
+        Input("sequences", float(held.sequences)),
+        Input("tokens", inference.context_tokens),
+        Input("bytes_per_token", kv.bytes_per_token, "B", f"model:{arch.name}"),
+        Input("kv_heads", arch.max_kv_heads, "", f"model:{arch.name}"),
+        ranks[0],
+    )
+    step = (
+        Input("hidden_size", arch.hidden_size, "", f"model:{arch.name}"),
+        Input("vocab_size", arch.vocab_size, "", f"model:{arch.name}"),
+        *(Input(k, float(v), "", engine) for k, v in held.detail.items() if k.startswith("step_")),
+    )
+    rest = tuple(
+        Input(k.removeprefix("framework_"), float(v) / GIB, "GiB", engine)
+        for k, v in held.detail.items()
+        if k.startswith("framework_")
+    )
+    return [
+        Term("memory.weights_gib", "Σ parameters × bits ÷ 8 ÷ ranks", weights,
+             memory.weights_gib, "GiB"),
+        Term("memory.kv_cache_gib", "sequences × tokens × bytes_per_token ÷ min(ranks, kv_heads)",
+             cache, memory.kv_cache_gib, "GiB"),
+        Term("memory.activations_gib", "max over the phases of one step", step,
+             memory.activations_gib, "GiB"),
+        Term("memory.framework_gib", "Σ", rest, memory.framework_gib, "GiB"),
+    ]  # fmt: skip
+
+
 def _training(
-    scenario: Scenario, arch: Architecture, device: Device, split: Split, precision: str
-) -> tuple[Memory, None, Performance, list[Term]]:
+    scenario: Scenario, arch: Architecture, device: Device, split: Split, precision: str,
+    assumptions: list[Notice],
+) -> tuple[Memory, None, Performance, list[Term]]:  # fmt: skip
     fitting = scenario.fitting
     held: TrainingMemory = training_memory(
         arch, precision, fitting, scenario.engine, split.tensor, split.pipeline, split.expert,
         split.data, device_bytes=device.memory_bytes,
     )  # fmt: skip
     low, high = interval(scenario.engine, scenario.task)
+    # What batches of varying length make the allocator keep; it gives that back before it fails.
+    kept = 0.0
+    if scenario.varying_lengths:
+        room = device.memory_bytes - float(held.total)
+        kept = max(0.0, min(float(held.detail["varying_lengths"]), room))
+        assumptions.append(Notice("varying_lengths", "info", {"gib": kept / GIB}))
     memory = _memory(
         {
             "weights_gib": held.weights, "kv_cache_gib": 0.0, "activations_gib": held.activations,
             "gradients_gib": held.gradients, "optimizer_gib": held.optimizer,
-            "framework_gib": held.framework, "spare_pool_gib": 0.0,
-            "peak_allocated_gib": held.peak_allocated, "reserved_gib": held.reserved,
+            "framework_gib": held.framework, "spare_pool_gib": kept,
+            "peak_allocated_gib": held.peak_allocated, "reserved_gib": held.reserved + kept,
         },
-        held.total, device.memory_bytes, device.memory_bytes, low, high, held.total,
+        held.total, device.memory_bytes, device.memory_bytes, low, high, held.total + kept,
         held.host, str(held.phase),
     )  # fmt: skip
+    if kept:
+        memory = replace(memory, total_low_gib=memory.required_low_gib)
     speed: TrainingSpeed = training_speed(
         arch, precision, fitting, scenario.engine, device, split.tensor, split.pipeline,
         split.expert, split.data,
@@ -416,8 +459,8 @@ def _training(
     return memory, None, _performance(speed), terms
 
 
-def _performance(speed: Any) -> Performance:
-    values = {}
+def _performance(speed: ServingSpeed | TrainingSpeed) -> Performance:
+    values: dict[str, Any] = {}
     for item in fields(Performance):
         value = getattr(speed, item.name, None)
         if value is not None and not isinstance(value, str):
@@ -440,23 +483,37 @@ def _warnings(
         limit = arch.context_length
         if limit and inference.context_tokens > limit:
             out.append(
-                Notice("context_beyond_model", "warning", {"context": inference.context_tokens, "limit": limit})
+                Notice(
+                    "context_beyond_model",
+                    "warning",
+                    {"context": inference.context_tokens, "limit": limit},
+                )
             )
         if kv.max_concurrency is not None and 0 < kv.max_concurrency < inference.concurrency:
             out.append(
-                Notice("cache_too_small", "warning", {"most": kv.max_concurrency, "wanted": inference.concurrency})
+                Notice(
+                    "cache_too_small",
+                    "warning",
+                    {"most": kv.max_concurrency, "wanted": inference.concurrency},
+                )
             )
         if memory.required_gib and memory.kv_cache_gib > KV_WARNING_SHARE * memory.required_gib:
-            out.append(Notice("kv_large", "info", {"share": memory.kv_cache_gib / memory.required_gib}))
+            out.append(
+                Notice("kv_large", "info", {"share": memory.kv_cache_gib / memory.required_gib})
+            )
     rate = {"fp8": "fp8", "nvfp4": "fp4", "mxfp4": "fp4", "bf16": "bf16"}.get(precision)
     if rate and not device.rate(rate) > 0:
-        out.append(Notice("precision_unsupported", "warning", {"gpu": device.name, "precision": precision}))
+        out.append(
+            Notice("precision_unsupported", "warning", {"gpu": device.name, "precision": precision})
+        )
     count = scenario.hardware.gpu_count if scenario.hardware else split.gpus
     if count > split.gpus:
         out.append(Notice("gpus_idle", "warning", {"idle": count - split.gpus, "count": count}))
     if split.tensor > 1 and int(device.domain_size) < split.tensor:
         if split.tensor > HOST_GPUS:
-            out.append(Notice("across_hosts", "warning", {"tensor": split.tensor, "host": HOST_GPUS}))
+            out.append(
+                Notice("across_hosts", "warning", {"tensor": split.tensor, "host": HOST_GPUS})
+            )
         else:
             out.append(Notice("no_fast_link", "info", {"gpu": device.name}))
     return out

@@ -36,6 +36,7 @@ MixedPrecision = Literal["amp_bf16", "amp_fp16", "pure_bf16", "fp32", "bf16_mast
 Optimizer = Literal["adamw", "adamw_8bit", "paged_adamw_8bit", "adafactor", "sgd", "muon"]
 Sharding = Literal["none", "ddp", "zero1", "zero2", "zero3", "fsdp"]
 Offload = Literal["none", "optimizer", "parameters"]
+SampleLengths = Literal["auto", "equal", "varying"]
 
 MAX_TOKENS = 100_000_000
 MAX_SEQUENCES = 1_000_000
@@ -44,7 +45,7 @@ MAX_GPUS = 100_000
 
 def _whole_number(value: Any) -> Any:
     """Refuse booleans and text, accept 8.0 as 8; pydantic does the rest."""
-    if isinstance(value, bool) or isinstance(value, str):
+    if isinstance(value, (bool, str)):
         raise ValueError("must be a whole number")
     return value
 
@@ -83,7 +84,7 @@ class Inference(_Part):
     input_tokens: Tokens = 1024
     output_tokens: Tokens = 512
     max_model_len: PositiveTokens | None = None
-    gpu_memory_utilization: float | None = Field(None, gt=0, le=1)
+    gpu_memory_utilization: float | None = Field(default=None, gt=0, le=1)
     max_num_batched_tokens: PositiveTokens | None = None
     max_num_seqs: Sequences | None = None
 
@@ -113,6 +114,7 @@ class Training(_Part):
     lora_targets: Literal["all_linear", "attention"] | tuple[str, ...] = "all_linear"
     sharding: Sharding = "none"
     offload: Offload = "none"
+    sample_lengths: SampleLengths = "auto"
 
 
 class CustomGpu(_Part):
@@ -178,7 +180,8 @@ class Scenario(_Part):
         allowed = get_args(InferenceEngine if self.task == "inference" else TrainingEngine)
         if self.engine not in allowed:
             raise ValueError(
-                f"engine {self.engine!r} does not do {self.task}; choose one of {', '.join(allowed)}"
+                f"engine {self.engine!r} does not do {self.task}; "
+                f"choose one of {', '.join(allowed)}"
             )
         return self
 
@@ -186,6 +189,22 @@ class Scenario(_Part):
     def is_training(self) -> bool:
         """Whether gradients and optimizer states are held."""
         return self.task != "inference"
+
+    @property
+    def varying_lengths(self) -> bool:
+        """Whether batches differ in length, so that the allocator's cached blocks rarely fit.
+
+        ``auto``: adapters tuned on a data set's own samples with transformers vary; pre-training
+        and full fine-tuning pack them.
+        """
+        asked = self.fitting.sample_lengths
+        if asked != "auto":
+            return asked == "varying"
+        return (
+            self.task == "fine_tuning"
+            and self.engine == "transformers"
+            and self.fitting.method != "full"
+        )
 
     @property
     def serving(self) -> Inference:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from configurator import intervals
 from configurator.errors import InputError
 from configurator.estimate import Estimate, estimate
 from configurator.scenario import parse_scenario
@@ -89,8 +90,10 @@ def rule_of_thumb(answer: Estimate, quantity: str) -> float | None:
     if quantity not in ("memory.total_gib", "memory.peak_allocated_gib", "memory.reserved_gib"):
         return None
     gib = answer.architecture.parameters / 2**30
-    bits = {"fp32": 32, "fp8": 8, "int8": 8, "int4": 4, "nf4": 4, "mxfp4": 4, "nvfp4": 4,
-            "q8_0": 8, "q6_k": 6, "q5_k_m": 5, "q4_k_m": 4, "q4_0": 4, "q3_k_m": 3, "q2_k": 2}  # fmt: skip
+    bits = {
+        "fp32": 32, "fp8": 8, "int8": 8, "int4": 4, "nf4": 4, "mxfp4": 4, "nvfp4": 4, "q8_0": 8,
+        "q6_k": 6, "q5_k_m": 5, "q4_k_m": 4, "q4_0": 4, "q3_k_m": 3, "q2_k": 2,
+    }  # fmt: skip
     if answer.scenario.is_training and answer.scenario.fitting.method == "full":
         return gib * 16 / answer.split.gpus
     return gib * bits.get(answer.precision, 16) / 8 * 1.2 / answer.split.gpus
@@ -118,9 +121,7 @@ def read_cases(folder: Path) -> list[dict[str, Any]]:
             try:
                 cases.append(json.loads(line))
             except ValueError as error:
-                raise InputError(
-                    f"{file.name}:{number}", f"is not a JSON case: {error}"
-                ) from None
+                raise InputError(f"{file.name}:{number}", f"is not a JSON case: {error}") from None
     if not cases:
         raise InputError("--truth", "holds no *.jsonl cases", str(folder))
     return cases
@@ -142,18 +143,57 @@ def compare(cases: Iterable[Mapping[str, Any]]) -> tuple[list[Comparison], list[
             if predicted is None:
                 failed.append(f"{case.get('id')}: no answer for {quantity}")
                 continue
-            low_path, high_path = _INTERVALS.get(
-                quantity, (f"{quantity}_low", f"{quantity}_high")
-            )
+            low_path, high_path = _INTERVALS.get(quantity, (f"{quantity}_low", f"{quantity}_high"))
             found.append(
                 Comparison(
-                    str(case["id"]), str(case["source"]), str(case.get("quality", "")), quantity,
-                    answer.scenario.engine, answer.scenario.task, str(answer.device.id),
-                    answer.architecture.name, float(predicted), float(measured),
-                    _at(tree, low_path), _at(tree, high_path), rule_of_thumb(answer, quantity),
-                )  # fmt: skip
+                    str(case["id"]),
+                    str(case["source"]),
+                    str(case.get("quality", "")),
+                    quantity,
+                    answer.scenario.engine,
+                    answer.scenario.task,
+                    str(answer.device.id),
+                    answer.architecture.name,
+                    float(predicted),
+                    float(measured),
+                    _at(tree, low_path),
+                    _at(tree, high_path),
+                    rule_of_thumb(answer, quantity),
+                )
             )
     return found, failed
+
+
+def memory_residuals(cases: Iterable[Mapping[str, Any]]) -> dict[str, list[float]]:
+    """Return measured ÷ estimated − 1 of the device's memory, by engine and task.
+
+    A measured total or reserved memory is compared with its estimate, and inside the range that
+    varying sample lengths span it counts as met. A measured cache capacity says by how much the
+    memory that the engine needs beside its pool was missed.
+    """
+    out: dict[str, list[float]] = {}
+    for case in cases:
+        try:
+            answer = estimate(parse_scenario(case["scenario"]))
+        except InputError:
+            continue
+        memory, values = answer.memory, []
+        measured = case["measured"]
+        if "memory.total_gib" in measured and memory.gradients_gib:
+            total = measured["memory.total_gib"]
+            span = total - min(max(total, memory.required_gib), memory.total_gib)
+            values.append(span / memory.total_gib)
+        elif "memory.total_gib" in measured:
+            values.append(measured["memory.total_gib"] / memory.total_gib - 1)
+        elif "memory.reserved_gib" in measured:
+            values.append(measured["memory.reserved_gib"] / memory.reserved_gib - 1)
+        if "kv.capacity_tokens" in measured and answer.kv and answer.kv.capacity_tokens:
+            pool = memory.kv_cache_gib + memory.spare_pool_gib
+            lost = pool * (1 - measured["kv.capacity_tokens"] / answer.kv.capacity_tokens)
+            values.append(lost / memory.total_gib)
+        name = intervals.key(answer.scenario.engine, answer.scenario.task)
+        out.setdefault(name, []).extend(values)
+    return out
 
 
 def _row(key: tuple[str, str, str], items: Sequence[Comparison]) -> Row:
@@ -183,16 +223,32 @@ def format_table(rows: Sequence[Row]) -> str:
     def percent(value: float | None) -> str:
         return "–" if value is None else f"{100 * value:.1f} %"
 
-    head = ("quantity", "engine", "task", "n", "median", "mean", "p90", "worst", "bias", "inside", "rule of thumb")
+    head = (
+        "quantity",
+        "engine",
+        "task",
+        "n",
+        "median",
+        "mean",
+        "p90",
+        "worst",
+        "bias",
+        "inside",
+        "rule of thumb",
+    )
     lines = [head]
     for r in rows:
         lines.append((
-            r.quantity, r.engine, r.task, str(r.n), percent(r.median), percent(r.mean), percent(r.p90),
-            percent(r.worst), percent(r.bias), percent(r.coverage), percent(r.rule_median),
+            r.quantity, r.engine, r.task, str(r.n), percent(r.median), percent(r.mean),
+            percent(r.p90), percent(r.worst), percent(r.bias), percent(r.coverage),
+            percent(r.rule_median),
         ))  # fmt: skip
     widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
     return "\n".join(
-        "  ".join(cell.ljust(w) if i < 3 else cell.rjust(w) for i, (cell, w) in enumerate(zip(line, widths, strict=True)))
+        "  ".join(
+            cell.ljust(w) if i < 3 else cell.rjust(w)
+            for i, (cell, w) in enumerate(zip(line, widths, strict=True))
+        )
         for line in lines
     )
 

@@ -34,6 +34,7 @@ class Profile:
         logits: Bytes a number that the head puts out.
         frozen: Whether the base weights take no gradient (adapters only).
         inputs_kept: Whether a frozen linear layer keeps its input all the same.
+        wide_norms: Whether norms multiply their weight in 32 bit (Gemma).
     """
 
     style: Style
@@ -42,6 +43,7 @@ class Profile:
     logits: int
     frozen: bool
     inputs_kept: bool = False
+    wide_norms: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,11 +157,8 @@ def _norm(width: float, profile: Profile, layer_norm: bool) -> float:
     """
     if profile.style == "fused" or layer_norm:
         return width * profile.residual
-    normalised = (
-        0.0
-        if profile.frozen
-        else float(profile.residual if profile.style == "autocast" else profile.compute)
-    )
+    narrow = profile.residual if profile.style == "autocast" else profile.compute
+    normalised = 0 if profile.frozen else WIDE if profile.wide_norms else narrow
     return width * (WIDE + normalised) + WIDE
 
 
@@ -196,8 +195,9 @@ def layer_activations(
             hidden_bytes += m.count * _norm(hidden, profile, m.out_features == 2 * hidden)
         elif m.out_features in (layer.qk_dim, 2 * layer.qk_dim) and m.count >= 2:
             wide = 0 if profile.style == "fused" else WIDE
-            heads_bytes += query * (wide + keep)
-            kv_bytes += key * (wide + keep)
+            narrow = 0 if frozen else WIDE if profile.wide_norms else c
+            heads_bytes += query * (wide + narrow)
+            kv_bytes += key * (wide + narrow)
         else:  # a latent's norm (MLA)
             hidden_bytes += m.count * _norm(m.out_features, profile, False)
     # Inputs of the linear layers that read the normalised residual stream.
@@ -208,7 +208,7 @@ def layer_activations(
     if profile.style == "autocast":  # one cast a reader: autocast caches weights, not inputs
         hidden_bytes += hidden * c * len(readers)
     else:
-        hidden_bytes += hidden * keep_input * max(1, norms)
+        hidden_bytes += hidden * keep_input * min(2, max(1, norms))  # attention's and the MLP's
     # Latent projections (MLA): their outputs are the inputs of the next projection.
     latents = [m for m in linears if m.role == "attention" and m.shard == "replicated"]
     if layer.attention == "mla":
@@ -216,8 +216,11 @@ def layer_activations(
     # Attention: q, k, v after the rotation, output and 32-bit log-sum-exp (flash attention).
     heads_bytes += c * (query + output) + WIDE * (layer.heads if query else 0)
     kv_bytes += c * (key + value)
-    if layer.attention == "mla":
-        heads_bytes, kv_bytes = heads_bytes + kv_bytes, 0.0
+    if layer.attention == "mla":  # the value is a view that keeps the key's part with it
+        wide_kv = max((m.out_features for m in linears if m.name == "kv_b_proj"), default=value)
+        heads_bytes, kv_bytes = heads_bytes + kv_bytes + c * (wide_kv - value), 0.0
+    elif _fused_attention(layer) and profile.style != "fused":  # the same, of one fused projection
+        heads_bytes, kv_bytes = heads_bytes + c * query, kv_bytes + c * key
     if layer.attention == "linear":  # gates and decays beside q, k, v
         heads_bytes += c * output
     # MLP: gate, up, activation and their product.
@@ -235,6 +238,8 @@ def layer_activations(
     ffn_bytes = float(width * kept)
     if layer.experts:  # tokens gathered by expert, results before the weighted sum, router
         hidden_bytes += hidden * (keep + c) * layer.experts_per_token + 3 * WIDE * layer.experts
+        if layer.attention == "mla":  # DeepSeek's router reads a 32-bit copy
+            hidden_bytes += hidden * WIDE
     # Adapters: a 32-bit copy of each input for the 32-bit matrices, and A's output.
     for a in adapted:
         copies = a.in_features * WIDE
@@ -263,6 +268,12 @@ def layer_activations(
             grow_hidden, grow_ffn = grow_hidden + WIDE, 2.0 * WIDE
     backward = TokenBytes(grow_hidden * hidden, 0.0, 0.0, grow_ffn * width, layer.kv_heads)
     return LayerActivations(saved, replayed, backward)
+
+
+def _fused_attention(layer: Layer) -> bool:
+    """Whether query, key and value are views of one module's output (Falcon copies them out)."""
+    modules = {m.module_name for m in layer.matrices if m.name in ("q_proj", "v_proj")}
+    return len(modules) == 1 and not modules.pop().endswith("query_key_value")
 
 
 def _writes_stream(name: str) -> bool:

@@ -6,6 +6,7 @@ may be arrays of one shape.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,10 +14,11 @@ import numpy as np
 
 from configurator.architecture import Architecture
 from configurator.engines import constant
+from configurator.memory import vllm
 from configurator.memory.kv_cache import KV_BITS, sequence_bytes
 from configurator.memory.weights import rounding_bytes, stored_bits, weight_table
 from configurator.scenario import Inference
-from configurator.units import GIB, MIB
+from configurator.units import MIB
 
 
 @dataclass(frozen=True)
@@ -121,9 +123,7 @@ def dequantised_bytes(arch: Architecture, precision: str) -> float:
     )
 
 
-def cache_fragments(
-    arch: Architecture, kv: Any, prompt: float, sequences: Any, bits: float
-) -> Any:
+def cache_fragments(arch: Architecture, kv: Any, prompt: float, sequences: Any, bits: float) -> Any:
     """What PyTorch's allocator cannot use again after a prefill with a growing cache.
 
     Each layer's keys and values are cut from a freed MLP buffer; the rest of that buffer is too
@@ -138,27 +138,250 @@ def cache_fragments(
     return kv * lost + sequences * prompt * widest * bits / 8
 
 
-def _pool(
-    arch: Architecture,
-    kv_bits: float,
-    inference: Inference,
-    pool: Any,
-    tensor: Any,
-    pipeline: Any,
-    data: Any,
-    window_extra: float,
-    block: float,
-) -> tuple[Any, Any, Any]:
-    """Return tokens and sequences that the deployment's pools hold, and one sequence's bytes."""
-    length = float(inference.max_model_len or inference.context_tokens)
-    one = sequence_bytes(arch, kv_bits, np.ceil(length / block) * block, tensor, pipeline, window_extra=window_extra)
-    held = np.maximum(0.0, pool) / np.maximum(one, 1.0)
-    tokens = np.floor(held * length / block) * block * data
-    own = sequence_bytes(
-        arch, kv_bits, np.ceil(inference.context_tokens / block) * block, tensor, pipeline, window_extra=window_extra
+@dataclass(frozen=True)
+class _Ask:
+    """What every engine's rules are asked about."""
+
+    arch: Architecture
+    precision: str
+    kv_bits: float
+    inference: Inference
+    memory_bytes: Any
+    tensor: Any
+    pipeline: Any
+    expert: Any
+    data: Any
+    weights: Any
+    rounding: Any
+
+    @property
+    def sequences(self) -> Any:
+        """Sequences that one replica holds."""
+        return np.ceil(self.inference.concurrency / np.asarray(self.data))
+
+    @property
+    def model_len(self) -> float:
+        """Longest sequence that the engine is set up for."""
+        return float(
+            self.inference.max_model_len
+            or max(self.arch.context_length or 0, self.inference.context_tokens)
+        )
+
+    def sequence(self, context: float, **rules: Any) -> Any:
+        """Bytes of one sequence's cache."""
+        return sequence_bytes(self.arch, self.kv_bits, context, self.tensor, self.pipeline, **rules)
+
+    @property
+    def peers(self) -> Any:
+        """Whether the GPU talks to others."""
+        return np.where(np.asarray(self.tensor) * np.asarray(self.pipeline) > 1, 1.0, 0.0)
+
+
+def _pooled(
+    ask: _Ask, kv: Any, pool: Any, activations: Any, parts: dict[str, Any], capacity: Any,
+    concurrency: Any, detail: dict[str, Any],
+) -> ServingMemory:  # fmt: skip
+    """An engine that fills a cache pool: what the scenario does not need of it is spare."""
+    framework: Any = sum(parts.values())
+    required = ask.weights + kv + activations + framework
+    spare = np.maximum(0.0, pool - kv)
+    peak = ask.weights + ask.rounding + kv + activations
+    detail |= {f"framework_{k}": v for k, v in parts.items()}
+    return ServingMemory(
+        weights=ask.weights, kv_cache=kv, activations=activations, framework=framework,
+        spare_pool=spare, peak_allocated=peak, reserved=peak + spare, total=required + spare,
+        required=required, budget=required + pool - kv,
+        capacity_tokens=np.maximum(0.0, capacity), max_concurrency=np.maximum(0.0, concurrency),
+        sequences=ask.sequences, detail=detail,
+    )  # fmt: skip
+
+
+def _vllm(ask: _Ask) -> ServingMemory:
+    arch, inference = ask.arch, ask.inference
+    step = vllm.batched_tokens(inference, ask.memory_bytes)
+    seqs = vllm.sequences_at_once(inference, ask.memory_bytes)
+    activations = vllm.activation_bytes(
+        arch, ask.precision, step, seqs, ask.model_len, ask.tensor, ask.expert
     )
-    concurrency = np.floor(np.maximum(0.0, pool) / np.maximum(own, 1.0)) * data
-    return tokens, concurrency, own
+    charged, beside = vllm.graph_bytes(arch)
+    non_torch = constant("vllm", "non_torch_mib") * MIB
+    parts = {
+        "allocator_rounding": ask.rounding,
+        "rotary_table": vllm.rope_bytes(arch),
+        "libraries": non_torch,
+        "communication": ask.peers * constant("vllm", "non_torch_peer_mib") * MIB,
+        "cuda_graphs": charged,
+    }
+    share = inference.gpu_memory_utilization or constant("vllm", "gpu_memory_utilization")
+    requested = visible_bytes(ask.memory_bytes) * share
+    layout = vllm.block_pool(arch, ask.kv_bits, ask.tensor, ask.pipeline)
+    pool = requested - ask.weights - activations - sum(parts.values())
+    blocks = np.floor(np.maximum(0.0, pool) / np.maximum(layout.block_bytes, 1.0))
+    longest = layout.blocks(ask.model_len, step)
+    own = layout.blocks(float(inference.context_tokens), step)
+    parts |= {
+        "cuda_context": constant("vllm", "context_mib") * MIB,
+        "cuda_graphs_beside": beside,
+        "runner_buffers": vllm.buffer_bytes(arch, step, seqs),
+    }
+    kv = ask.sequences * own * layout.block_bytes
+    uniform = len(layout.groups) == 1 and layout.groups[0][1] is None
+    tokens = blocks * layout.groups[0][0] if uniform else np.floor(blocks / longest * ask.model_len)
+    detail = {"step_tokens": step, "step_sequences": seqs, "pool_bytes": pool,
+              "sequence_bytes": own * layout.block_bytes}  # fmt: skip
+    return _pooled(
+        ask, kv, pool, activations, parts, tokens * ask.data,
+        np.floor(blocks / np.maximum(own, 1.0)) * ask.data, detail,
+    )  # fmt: skip
+
+
+def _sglang(ask: _Ask) -> ServingMemory:
+    """SGLang: the static share of what is free before loading holds weights and cache."""
+    arch, inference = ask.arch, ask.inference
+    step = inference.max_num_batched_tokens or constant("sglang", "chunked_prefill_tokens")
+    seqs = vllm.sequences_at_once(inference, ask.memory_bytes)
+    activations = vllm.activation_bytes(
+        arch, ask.precision, step, seqs, ask.model_len, ask.tensor, ask.expert
+    )
+    context = constant("vllm", "context_mib") * MIB
+    shared = ask.peers * constant("sglang", "distributed_mib") * MIB
+    free = visible_bytes(ask.memory_bytes) - context - shared
+    share = inference.gpu_memory_utilization or constant("sglang", "mem_fraction_static")
+    pool = free * share - ask.weights - ask.rounding
+    parts = {
+        "allocator_rounding": ask.rounding, "cuda_context": context, "communication": shared,
+        "cuda_graphs": sum(vllm.graph_bytes(arch)),
+    }  # fmt: skip
+    own = ask.sequence(float(inference.context_tokens))
+    token = ask.sequence(1e6) / 1e6
+    detail = {"step_tokens": step, "sequence_bytes": own, "pool_bytes": pool}
+    return _pooled(
+        ask, own * ask.sequences, pool, activations, parts,
+        np.floor(np.maximum(0.0, pool) / np.maximum(token, 1.0)) * ask.data,
+        np.floor(np.maximum(0.0, pool) / np.maximum(own, 1.0)) * ask.data, detail,
+    )  # fmt: skip
+
+
+def _tensorrt_llm(ask: _Ask) -> ServingMemory:
+    """TensorRT-LLM: a share of what is free after weights and a profiling step is cache."""
+    arch, inference = ask.arch, ask.inference
+    step = inference.max_num_batched_tokens or constant("tensorrt_llm", "max_num_tokens")
+    seqs = inference.max_num_seqs or constant("vllm", "max_num_seqs_small")
+    activations = vllm.activation_bytes(
+        arch, ask.precision, step, seqs, ask.model_len, ask.tensor, ask.expert
+    )
+    parts = {
+        "cuda_context": constant("vllm", "context_mib") * MIB,
+        "communication": ask.peers * constant("vllm", "non_torch_peer_mib") * MIB,
+        "cuda_graphs": sum(vllm.graph_bytes(arch)),
+    }
+    free = visible_bytes(ask.memory_bytes) - ask.weights - activations - sum(parts.values())
+    share = inference.gpu_memory_utilization or constant("tensorrt_llm", "kv_free_share")
+    pool = np.where(free > 0, free * share, free)
+    own = ask.sequence(float(inference.context_tokens))
+    token = ask.sequence(1e6) / 1e6
+    detail = {"step_tokens": step, "sequence_bytes": own, "pool_bytes": pool}
+    return _pooled(
+        ask, own * ask.sequences, pool, activations, parts,
+        np.floor(np.maximum(0.0, pool) / np.maximum(token, 1.0)) * ask.data,
+        np.floor(np.maximum(0.0, pool) / np.maximum(own, 1.0)) * ask.data, detail,
+    )  # fmt: skip
+
+
+def _grown(
+    ask: _Ask, kv: Any, activations: Any, parts: dict[str, Any], peak: Any, reserved: Any,
+    own: Any, detail: dict[str, Any],
+) -> ServingMemory:  # fmt: skip
+    """An engine whose cache grows with its load: nothing is spare."""
+    framework: Any = sum(parts.values())
+    required = ask.weights + kv + activations + framework
+    budget = visible_bytes(ask.memory_bytes)
+    room = np.maximum(0.0, budget - required + kv)
+    token = own / max(1, ask.inference.context_tokens)
+    detail |= {"sequence_bytes": own, **{f"framework_{k}": v for k, v in parts.items()}}
+    return ServingMemory(
+        weights=ask.weights, kv_cache=kv, activations=activations, framework=framework,
+        spare_pool=0.0, peak_allocated=peak, reserved=reserved, total=required, required=required,
+        budget=budget, capacity_tokens=np.floor(room / np.maximum(token, 1e-9)) * ask.data,
+        max_concurrency=np.floor(room / np.maximum(own, 1.0)) * ask.data,
+        sequences=ask.sequences, detail=detail,
+    )  # fmt: skip
+
+
+def _llama_cpp(ask: _Ask) -> ServingMemory:
+    arch, inference = ask.arch, ask.inference
+    step = np.minimum(
+        inference.max_num_batched_tokens or constant("llama_cpp", "micro_batch_tokens"),
+        np.maximum(1, inference.context_tokens),
+    )
+    length = float(inference.max_model_len or inference.context_tokens)
+    own = ask.sequence(length, window_extra=float(step))
+    kv = own * ask.sequences
+    activations = llama_cpp_compute(arch, step, length)
+    parts = {"cuda_context": np.asarray(constant("llama_cpp", "context_mib") * MIB)}
+    peak = ask.weights + kv + activations
+    detail = {"step_tokens": step}
+    return _grown(ask, kv, activations, parts, peak, peak, own, detail)
+
+
+def _transformers(ask: _Ask) -> ServingMemory:
+    """transformers: a cache grown by concatenation, eager kernels, PyTorch's allocator."""
+    arch, inference, sequences = ask.arch, ask.inference, ask.sequences
+    bits = 32.0 if ask.precision == "fp32" else 16.0
+    prompt, length = float(max(1, inference.input_tokens)), float(inference.context_tokens)
+    own = ask.sequence(length, full_context=True)
+    kv = own * sequences
+    first = kv * (prompt / max(prompt, length))
+    rotary = prompt * _width(arch, "qk_dim") * 2 * bits / 8
+    unpacked = dequantised_bytes(arch, ask.precision)
+    logits = sequences * arch.vocab_size * 4.0
+    held = ask.weights + ask.rounding
+    prefill = (
+        rotary + unpacked + step_activations(arch, sequences * prompt, bits, ask.tensor, ask.expert)
+    )
+    # One layer's keys are copied when the cache grows by concatenation.
+    grown = kv / max(1, arch.num_layers) / 2
+    decode = (
+        unpacked
+        + np.maximum(logits, grown)
+        + step_activations(arch, sequences, bits, ask.tensor, ask.expert)
+    )
+    peak = held + np.maximum(first + np.maximum(prefill, logits), kv + decode)
+    reserved = np.maximum(
+        held + first + prefill + cache_fragments(arch, first, prompt, sequences, bits),
+        held + 2 * kv if inference.output_tokens > 1 else 0.0,
+    )
+    context = context_bytes()
+    reserved = np.maximum(peak, np.minimum(reserved, visible_bytes(ask.memory_bytes) - context))
+    parts = {
+        "cuda_context": context, "allocator_rounding": ask.rounding,
+        "allocator_fragments": reserved - peak,
+    }  # fmt: skip
+    activations = peak - held - kv
+    return _grown(ask, kv, activations, parts, peak, reserved, own, {"step_tokens": prompt})
+
+
+_ENGINES: dict[str, Callable[[_Ask], ServingMemory]] = {
+    "vllm": _vllm,
+    "sglang": _sglang,
+    "tensorrt_llm": _tensorrt_llm,
+    "llama_cpp": _llama_cpp,
+    "transformers": _transformers,
+}
+
+
+def expanded_latent_bytes(arch: Architecture, precision: str, tensor: Any) -> Any:
+    """16-bit copies of MLA's up projection that engines keep when the stored one is quantised."""
+    total: Any = 0.0
+    for group in arch.groups:
+        if group.layer.attention != "mla":
+            continue
+        for matrix in group.layer.matrices:
+            if matrix.name == "kv_b_proj" and stored_bits(
+                matrix, precision, arch, "vllm", group.layer
+            ) < 16:  # fmt: skip
+                total = total + group.count * matrix.parameters * 2 / tensor
+    return total
 
 
 def serving_memory(
@@ -190,104 +413,12 @@ def serving_memory(
         data: Replicas (or attention data-parallel ranks).
         with_mtp: Hold the multi-token-prediction layers too.
     """
-    kv_bits = KV_BITS[kv_precision]
     weights = weight_table(arch, precision, engine, with_mtp).per_gpu(tensor, pipeline, expert)
+    if engine in ("vllm", "sglang"):
+        weights = weights + expanded_latent_bytes(arch, precision, tensor) / np.asarray(pipeline)
     rounding = rounding_bytes(arch, precision, engine, tensor, pipeline, expert)
-    sequences = np.ceil(inference.concurrency / np.asarray(data))
-    compute_bits = 32.0 if precision == "fp32" else 16.0
-    vocab = arch.vocab_size
-    context = context_bytes()
-    window_extra, block, spare = 0.0, 1.0, None
-    visible = visible_bytes(memory_bytes)
-
-    if engine in ("vllm", "sglang", "tensorrt_llm"):
-        limit = constant("vllm", "max_num_batched_tokens")
-        if engine == "sglang":
-            limit = constant("sglang", "chunked_prefill_tokens")
-        elif engine == "tensorrt_llm":
-            limit = constant("tensorrt_llm", "max_num_tokens")
-        elif np.ndim(memory_bytes) or memory_bytes < 70 * GIB:
-            small = constant("vllm", "max_num_batched_tokens_small")
-            limit = np.where(np.asarray(memory_bytes) < 70 * GIB, small, limit)
-        step = inference.max_num_batched_tokens or limit
-        seqs = inference.max_num_seqs or constant("vllm", "max_num_seqs")
-        logits = seqs * vocab * (2 + 4) / tensor
-        activations = step_activations(arch, step, 16.0, tensor, expert) + logits
-        graphs = constant("vllm", "cuda_graph_mib") * MIB
-        peers = np.where(np.asarray(tensor) * np.asarray(pipeline) > 1, 1.0, 0.0)
-        non_torch = (
-            constant("vllm", "non_torch_mib") + peers * constant("vllm", "non_torch_per_peer_mib")
-        ) * MIB
-        framework = context + non_torch + graphs + rounding
-        block = constant("vllm", "block_tokens") if engine == "vllm" else 1.0
-        if engine == "vllm":
-            share = inference.gpu_memory_utilization or constant("vllm", "gpu_memory_utilization")
-            budget = visible * share + context
-            window_extra = step
-        elif engine == "sglang":
-            share = inference.gpu_memory_utilization or constant("sglang", "mem_fraction_static")
-            budget = visible * share + activations + framework
-        else:
-            share = inference.gpu_memory_utilization or constant("tensorrt_llm", "kv_free_share")
-            fixed = weights + activations + framework
-            budget = fixed + np.maximum(0.0, visible - fixed) * share
-        pool = budget - weights - activations - framework
-        tokens, most, own = _pool(arch, kv_bits, inference, pool, tensor, pipeline, data, window_extra, block)
-        kv = own * sequences
-        spare = np.maximum(0.0, pool - kv)
-        peak = weights + rounding + kv + activations
-        reserved = peak + spare
-    elif engine == "llama_cpp":
-        step = np.minimum(
-            inference.max_num_batched_tokens or constant("llama_cpp", "micro_batch_tokens"),
-            np.maximum(1, inference.context_tokens),
-        )
-        length = float(inference.max_model_len or inference.context_tokens)
-        window_extra = float(step)
-        own = sequence_bytes(arch, kv_bits, length, tensor, pipeline, window_extra=window_extra)
-        kv = own * sequences
-        activations = llama_cpp_compute(arch, step, length)
-        framework = np.asarray(constant("llama_cpp", "context_mib") * MIB)
-        budget = visible
-        pool = budget - weights - activations - framework
-        tokens, most, _ = _pool(
-            arch, kv_bits, inference, pool, tensor, pipeline, data, window_extra, 1.0
-        )
-        peak = weights + kv + activations
-        reserved = peak
-    else:
-        prompt, length = float(max(1, inference.input_tokens)), float(inference.context_tokens)
-        own = sequence_bytes(arch, kv_bits, length, tensor, pipeline, full_context=True)
-        kv = own * sequences
-        first = kv * (prompt / max(prompt, length))
-        rotary = prompt * _width(arch, "qk_dim") * 2 * compute_bits / 8
-        unpacked = dequantised_bytes(arch, precision)
-        logits = sequences * vocab * 4.0
-        prefill = rotary + unpacked + step_activations(
-            arch, sequences * prompt, compute_bits, tensor, expert
-        )
-        # One layer's keys are copied when the cache grows by concatenation.
-        grown = kv / max(1, arch.num_layers) / 2
-        decode = unpacked + np.maximum(logits, grown) + step_activations(
-            arch, sequences, compute_bits, tensor, expert
-        )
-        held = weights + rounding
-        peak = held + np.maximum(first + np.maximum(prefill, logits), kv + decode)
-        activations = peak - held - kv
-        reserved = np.maximum(
-            held + first + prefill + cache_fragments(arch, first, prompt, sequences, compute_bits),
-            held + 2 * kv if inference.output_tokens > 1 else 0.0,
-        )
-        reserved = np.maximum(peak, np.minimum(reserved, visible - context))
-        framework = context + rounding + reserved - peak
-        budget = visible
-        pool = budget - weights - activations - framework
-        tokens, most, _ = _pool(arch, kv_bits, inference, pool, tensor, pipeline, data, 0.0, 1.0)
-    spare_pool = 0.0 if spare is None else spare
-    required = weights + kv + activations + framework
-    return ServingMemory(
-        weights=weights, kv_cache=kv, activations=activations, framework=framework,
-        spare_pool=spare_pool, peak_allocated=peak, reserved=reserved, total=required + spare_pool,
-        required=required, budget=budget, capacity_tokens=tokens, max_concurrency=most,
-        sequences=sequences, detail={"sequence_bytes": own, "pool_bytes": pool},
+    ask = _Ask(
+        arch, precision, KV_BITS[kv_precision], inference, memory_bytes, tensor, pipeline, expert,
+        data, weights, rounding,
     )  # fmt: skip
+    return _ENGINES[engine](ask)

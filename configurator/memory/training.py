@@ -82,7 +82,6 @@ class _Live:
     casts_backward: Any
     gathered: Any
     logits: Any
-    inputs: Any
 
 
 def _on_gpu(item: TokenBytes, tokens: float, tensor: Any, sequence_parallel: bool) -> Any:
@@ -119,9 +118,8 @@ def _live(
         widest = max(widest, group.layer.parameters)
     stream = tokens * hidden * profile.residual * arch.residual_streams
     stream = stream / tensor if together else stream + 0.0 * tensor
-    inputs = stream * layers
     if training.gradient_checkpointing:
-        kept = inputs + (stream if profile.residual == WIDE else 0.0)
+        kept = stream * layers + (stream if profile.residual == WIDE else 0.0)
     else:
         kept = everything * stage + (stream if profile.residual == WIDE else 0.0)
     layer_norm = any(m.role == "norm" and m.out_features == 2 * hidden for m in arch.ends)
@@ -161,7 +159,7 @@ def _live(
     saved = np.where(last > 0, kept + tail, kept * flight)
     return _Live(
         saved=saved,
-        layer=layer_peak - tail * last,
+        layer=np.maximum(0.0, layer_peak - tail * last),
         logits_forward=per_logit[0] * logits * last,
         loss_backward=per_logit[1] * logits * last,
         head_gradient=(profile.logits * logits + head * gradient_bytes) * last,
@@ -169,7 +167,6 @@ def _live(
         casts_backward=casts_one if training.gradient_checkpointing else casts,
         gathered=gathered,
         logits=logits,
-        inputs=inputs,
     )
 
 
@@ -229,7 +226,7 @@ def _gathered(
 def training_memory(
     arch: Architecture, precision: str, training: Training, engine: str,
     tensor: Any = 1, pipeline: Any = 1, expert: Any = 1, data: Any = 1,
-    device_bytes: Any = None,
+    device_bytes: Any = None, varying_lengths: bool = False,
 ) -> TrainingMemory:  # fmt: skip
     """Return the memory of one training step on the fullest GPU.
 
@@ -243,6 +240,8 @@ def training_memory(
         expert: Expert-parallel ranks.
         data: Data-parallel ranks.
         device_bytes: Card's memory as the driver reports it; caps ``reserved`` and ``total``.
+        varying_lengths: Batches of varying length up to ``sequence_length`` (unpacked samples)
+            instead of equal ones: the peak stays, but no cached block fits the next batch.
 
     Raises:
         InputError: The LoRA targets name no module of the model.
@@ -250,7 +249,9 @@ def training_memory(
     scalar = all(np.ndim(x) == 0 for x in (tensor, pipeline, expert, data, device_bytes))
     tensor, pipeline = np.asarray(tensor, float), np.asarray(pipeline, float)
     expert, data = np.asarray(expert, float), np.asarray(data, float)
-    profile = training_profile(training, engine)
+    profile = replace(
+        training_profile(training, engine), wide_norms=arch.model_type.startswith("gemma")
+    )
     if upcasts_base(training, precision, engine):
         profile = replace(profile, residual=WIDE, logits=WIDE)
     state = training_state(arch, precision, training, engine, tensor, pipeline, expert, data)
@@ -263,7 +264,11 @@ def training_memory(
     phases = np.stack(np.broadcast_arrays(base + forward, base + backward, base + state.step))
     index = np.argmax(phases, axis=0)
     peak = np.max(phases, axis=0)
-    reserved = peak + _slack(training, profile, state, live, np.maximum(forward, backward))
+    live_most = np.maximum(forward, backward)
+    reserved = peak + _slack(training, profile, state, live, live_most)
+    ragged = base + constant("training", "varying_lengths") * live_most
+    if varying_lengths:
+        reserved = np.maximum(reserved, ragged)
     context = _context_bytes() + np.where(
         (tensor > 1) | (pipeline > 1) | (expert > 1) | (data > 1),
         constant("training", "communication_mib") * MIB, 0.0,
@@ -293,6 +298,7 @@ def training_memory(
         "activations_gathered": live.gathered,
         "framework_allocator_slack": reserved - peak,
         "framework_context": context,
+        "varying_lengths": np.maximum(0.0, ragged - reserved),
     }
     parts = {
         "weights": state.weights, "gradients": state.gradients, "optimizer": optimizer,

@@ -127,8 +127,6 @@ class State:
         step: Temporaries of the optimizer step.
         buffers: Communication buffers that live as long as the run (buckets).
         host: Bytes in host memory for this GPU.
-        parameters: Elements of the whole model on this GPU before data-parallel sharding.
-        trainable: Elements that are trained, before data-parallel sharding.
         adapters: Bytes of adapter weights, part of ``weights``.
     """
 
@@ -138,8 +136,6 @@ class State:
     step: Any
     buffers: Any
     host: Any
-    parameters: Any
-    trainable: Any
     adapters: Any
 
 
@@ -279,8 +275,6 @@ def training_state(
         step=step,
         buffers=buffers,
         host=host,
-        parameters=elements,
-        trainable=trainable,
         adapters=0.0 * adapters if training.offload == "parameters" else adapters / weight_split,
     )
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from configurator.architecture import Architecture, Layer, Matrix, Quantization
+from configurator.engines import constant
 from configurator.units import MIB
 
 # Bits a weight of GGUF's block types (ggml-common.h: block size in bytes × 8 / weights a block).
@@ -169,6 +170,9 @@ def stored_bits(
         if used is None or used in PLAIN_BITS:
             return PLAIN_BITS.get(used or "", wide)
         code = quantization.bits or _CODE_BITS[used]
+        if used == "mxfp4" and engine in ("vllm", "sglang"):  # packed columns are padded
+            step = constant("vllm", "mxfp4_padding")
+            code *= -(-matrix.in_features // step) * step / matrix.in_features
         return share * (code + scale_bits(used, matrix, quantization)) + (1 - share) * wide
     if not matrix.linear or matrix.role in ("head", "router", "embedding", "vision"):
         return wide
@@ -200,7 +204,15 @@ class WeightTable:
     def total(self) -> float:
         """Bytes of the whole model."""
         kv = sum(b for _, b in self.kv)
-        return self.column + self.replicated + self.expert + kv + self.embedding + self.head + self.other_ends
+        return (
+            self.column
+            + self.replicated
+            + self.expert
+            + kv
+            + self.embedding
+            + self.head
+            + self.other_ends
+        )
 
     @property
     def layer_total(self) -> float:
@@ -313,7 +325,8 @@ def allocator_slack(
         for matrix in group.layer.matrices:
             size = matrix.parameters * stored_bits(matrix, precision, arch, engine, group.layer) / 8
             ranks = {
-                "replicated": 1, "expert": max(tensor, expert), "kv": min(tensor, group.layer.kv_heads)
+                "replicated": 1, "expert": max(tensor, expert),
+                "kv": min(tensor, group.layer.kv_heads),
             }.get(matrix.shard, tensor)  # fmt: skip
             name = _FUSED.get(matrix.name, matrix.name) if fuses else matrix.name
             sizes[name] = sizes.get(name, 0.0) + size / ranks

@@ -2,8 +2,13 @@ import pytest
 
 from configurator.architecture import read_architecture
 from configurator.errors import InputError
-from configurator.parallelism import check_split, choose_split, legal_tensor_sizes, tensor_problem
-from configurator.parallelism import Split
+from configurator.parallelism import (
+    Split,
+    check_split,
+    choose_split,
+    legal_tensor_sizes,
+    tensor_problem,
+)
 from configurator.scenario import parse_scenario
 
 LLAMA_8B = {
@@ -23,7 +28,9 @@ def arch(config):
 
 
 def scenario(**hardware):
-    return parse_scenario({"model": {"config": LLAMA_8B}, "hardware": {"gpu": "h100-sxm", **hardware}})
+    return parse_scenario(
+        {"model": {"config": LLAMA_8B}, "hardware": {"gpu": "h100-sxm", **hardware}}
+    )
 
 
 def test_heads_must_divide():
@@ -60,6 +67,10 @@ def test_absent_split_is_filled():
     assert choose_split(scenario(gpu_count=8, tensor_parallel=2), model, 8).gpus == 8
     assert choose_split(scenario(gpu_count=8, data_parallel=4), model, 8) == Split(tensor=2, data=4)
     training = parse_scenario(
-        {"model": {"config": LLAMA_8B}, "task": "training", "hardware": {"gpu": "h100-sxm", "gpu_count": 8}}
+        {
+            "model": {"config": LLAMA_8B},
+            "task": "training",
+            "hardware": {"gpu": "h100-sxm", "gpu_count": 8},
+        }
     )
     assert choose_split(training, model, 8) == Split(data=8)

@@ -66,14 +66,28 @@ def test_scenario_is_frozen_and_round_trips():
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3)
+    ),
     max_leaves=8,
 )
 
 
 @given(
     st.dictionaries(
-        st.sampled_from(["version", "model", "task", "precision", "engine", "inference", "training", "hardware", "x"]),
+        st.sampled_from(
+            [
+                "version",
+                "model",
+                "task",
+                "precision",
+                "engine",
+                "inference",
+                "training",
+                "hardware",
+                "x",
+            ]
+        ),
         JSON,
     )
 )

@@ -38,7 +38,9 @@ def arch(config):
 def test_mla_cache_lies_whole_on_every_rank():
     model = arch(DEEPSEEK_V3)
     assert bytes_per_token(model, 16) == 70_272
-    assert float(sequence_bytes(model, 16, 4096, tensor=8)) * 32 / GIB == pytest.approx(8.578, abs=0.001)
+    assert float(sequence_bytes(model, 16, 4096, tensor=8)) * 32 / GIB == pytest.approx(
+        8.578, abs=0.001
+    )
 
 
 def test_grouped_heads_are_copied_beyond_their_number():
@@ -52,7 +54,9 @@ def test_grouped_heads_are_copied_beyond_their_number():
 def test_gguf_weights_match_published_files():
     model = arch(LLAMA_7B)
     for precision, gib in (("q4_0", 3.4937), ("fp16", 12.30764)):
-        assert float(weight_table(model, precision, "llama_cpp").per_gpu()) / GIB == pytest.approx(gib, abs=2e-4)
+        assert float(weight_table(model, precision, "llama_cpp").per_gpu()) / GIB == pytest.approx(
+            gib, abs=2e-4
+        )
 
 
 def test_allocator_blocks():
@@ -86,7 +90,9 @@ def test_parts_sum_to_the_total(engine, config):
     held = serving_memory(model, "bf16", "bf16", engine, Inference(concurrency=4), H100, 8)
     parts = held.weights + held.kv_cache + held.activations + held.framework + held.spare_pool
     assert float(parts) == pytest.approx(float(held.total))
-    assert min(float(x) for x in (held.weights, held.kv_cache, held.activations, held.framework)) >= 0
+    assert (
+        min(float(x) for x in (held.weights, held.kv_cache, held.activations, held.framework)) >= 0
+    )
 
 
 LOADS = st.tuples(st.integers(1, 512), st.integers(1, 30_000), st.integers(1, 4_000))
@@ -110,13 +116,18 @@ def test_more_tokens_or_users_never_need_less(load, more_tokens, more_users, eng
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.sampled_from(["bf16", "fp8", "int8", "int4", "mxfp4", "nvfp4", "q4_k_m"]), st.sampled_from(ENGINES))
+@given(
+    st.sampled_from(["bf16", "fp8", "int8", "int4", "mxfp4", "nvfp4", "q4_k_m"]),
+    st.sampled_from(ENGINES),
+)
 def test_arrays_answer_like_numbers(precision, engine):
     model = arch(DEEPSEEK_V3)
     load = Inference(concurrency=7, input_tokens=900, output_tokens=100)
     tensor, pipeline, data = np.array([1, 2, 8, 4]), np.array([1, 2, 1, 4]), np.array([1, 1, 2, 1])
     expert, memory = np.array([1, 1, 8, 16]), np.array([1.0, 2.0, 1.0, 3.0]) * H100
-    many = serving_memory(model, precision, "bf16", engine, load, memory, tensor, pipeline, expert, data)
+    many = serving_memory(
+        model, precision, "bf16", engine, load, memory, tensor, pipeline, expert, data
+    )
     for i in range(4):
         one = serving_memory(
             model, precision, "bf16", engine, load, memory[i], int(tensor[i]), int(pipeline[i]),

@@ -1,0 +1,80 @@
+"""The 90 % interval of the device total: residuals of measured cases, by engine and task."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import date
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from configurator.catalog import catalog_dir
+
+FILE = "intervals.yaml"
+LEVEL = 0.9
+# Fewer cases than this say too little: the default interval is used.
+FEWEST = 8
+# Where nothing was measured.
+DEFAULT = (-0.10, 0.12)
+
+
+def key(engine: str, task: str) -> str:
+    """Name of an engine's interval for serving or for training."""
+    return f"{engine}_{'inference' if task == 'inference' else 'training'}"
+
+
+@lru_cache(maxsize=1)
+def _table() -> Mapping[str, Mapping[str, Any]]:
+    path = catalog_dir() / FILE
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    table: dict[str, dict[str, Any]] = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)
+    return table["intervals"]
+
+
+def interval(engine: str, task: str) -> tuple[float, float]:
+    """Return the interval's ends relative to the estimate, e.g. ``(-0.03, 0.05)``."""
+    row = _table().get(key(engine, task))
+    return (row["low"], row["high"]) if row else DEFAULT
+
+
+def from_residuals(residuals: Iterable[float]) -> tuple[float, float] | None:
+    """Return the ends that hold ``LEVEL`` of the cases, or None where there are too few.
+
+    The quantiles are taken one case further out than the sample's own (as in split conformal
+    prediction), so that a new case falls inside with the stated share.
+
+    Args:
+        residuals: measured ÷ estimated − 1.
+    """
+    values = np.sort(np.asarray(list(residuals), float))
+    n = len(values)
+    if n < FEWEST:
+        return None
+    tail = (1 - LEVEL) / 2
+    low = values[max(0, int(np.floor(tail * (n + 1))) - 1)]
+    high = values[min(n - 1, int(np.ceil((1 - tail) * (n + 1))) - 1)]
+    return float(min(low, 0.0)), float(max(high, 0.0))
+
+
+def write(residuals: Mapping[str, list[float]], today: date) -> Path:
+    """Write ``catalog/intervals.yaml`` and return its path."""
+    rows: dict[str, Any] = {}
+    for name, values in sorted(residuals.items()):
+        ends = from_residuals(values)
+        if ends is not None:
+            rows[name] = {"low": round(ends[0], 4), "high": round(ends[1], 4), "n": len(values)}
+    text = (
+        "# 90 % intervals of the memory needed, relative to the estimate. Written by\n"
+        "# `configurator calibrate` from measured cases: device totals, reserved memory, and for\n"
+        "# engines with a cache pool the pool's deviation as a share of the memory needed.\n"
+    )
+    body = yaml.safe_dump(
+        {"date": today.isoformat(), "level": LEVEL, "intervals": rows}, sort_keys=False
+    )
+    path = catalog_dir() / FILE
+    path.write_text(text + body, encoding="utf-8")
+    _table.cache_clear()
+    return path

@@ -1,0 +1,244 @@
+"""vLLM's own memory rules: profiling run, graph reserve, block pool.
+
+Source: vLLM 0.24 (v1/worker/gpu_worker.py, v1/worker/gpu_model_runner.py,
+v1/core/kv_cache_utils.py, model_executor/layers/fused_moe), restated; the constants were measured
+on an H100 (docs/methodology.md).
+Every function broadcasts over its numeric arguments.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from configurator.architecture import Architecture, Cache, Layer
+from configurator.engines import constant
+from configurator.scenario import Inference
+from configurator.units import GIB, MIB
+
+# Families that run on the second model runner, which does not charge CUDA graphs to the budget.
+V2_FAMILIES = frozenset({"llama", "mistral", "qwen3", "deepseek_v2", "qwen2_moe", "granitemoe"})
+# From here on a card counts as large in the defaults of the API server.
+LARGE_CARD = 70 * GIB
+# Latent attention expands at most this much cached context at a time.
+MLA_WORKSPACE_TOKENS = 65_536
+MLA_WORKSPACE_BLOCKS = 4
+
+
+def batched_tokens(inference: Inference, memory_bytes: Any) -> Any:
+    """Tokens of the profiling step: ``max_num_batched_tokens`` or the API server's default."""
+    if inference.max_num_batched_tokens:
+        return inference.max_num_batched_tokens
+    small = constant("vllm", "max_num_batched_tokens_small")
+    return np.where(
+        np.asarray(memory_bytes) < LARGE_CARD, small, constant("vllm", "max_num_batched_tokens")
+    )
+
+
+def sequences_at_once(inference: Inference, memory_bytes: Any) -> Any:
+    """``max_num_seqs`` or the API server's default."""
+    if inference.max_num_seqs:
+        return inference.max_num_seqs
+    small = constant("vllm", "max_num_seqs_small")
+    return np.where(np.asarray(memory_bytes) < LARGE_CARD, small, constant("vllm", "max_num_seqs"))
+
+
+def _widths(layer: Layer, role: str) -> int:
+    """Output width of the up projections of a role in a layer, 0 where it has none."""
+    return max(
+        (
+            m.out_features
+            for m in layer.matrices
+            if m.role == role and m.linear and m.name.rsplit(".", 1)[-1] == "up_proj"
+        ),
+        default=0,
+    )
+
+
+def _step_bytes(
+    arch: Architecture, layer: Layer, tokens: Any, tensor: Any, expert: Any, mxfp4: bool
+) -> Any:
+    """Live 16-bit tensors of one layer at its widest point, bytes for the whole step."""
+    hidden = arch.hidden_size * arch.residual_streams
+    query = layer.heads * max(layer.qk_dim, layer.v_dim) / tensor
+    keys = layer.kv_heads * layer.qk_dim / np.minimum(tensor, max(1, layer.kv_heads))
+    attention = 3 * hidden + 3 * query + (0 if layer.attention == "mla" else 3 * keys)
+    if layer.attention == "none":
+        attention = hidden
+    if not layer.experts:
+        return 2 * tokens * np.maximum(attention, 3 * layer.ffn / tensor + 3 * hidden)
+    if mxfp4:
+        routed = layer.experts_per_token * (layer.ffn + arch.hidden_size)
+        return 2 * tokens * (4 * hidden + routed + query)
+    # Triton expert kernels: two workspaces of every routed token, kept for good.
+    split = np.maximum(1, np.asarray(tensor) / np.maximum(1, expert))
+    ffn = layer.ffn / split
+    gate = 2 * ffn if layer.gated else ffn
+    workspace = layer.experts_per_token * (
+        np.maximum(ffn, arch.hidden_size) + np.maximum(gate, arch.hidden_size)
+    )
+    shared = _widths(layer, "shared_expert")
+    beside = 3 * shared / tensor + 5 * hidden if shared else 0.0
+    return 2 * tokens * (workspace + np.maximum(attention, beside))
+
+
+def activation_bytes(
+    arch: Architecture,
+    precision: str,
+    tokens: Any,
+    sequences: Any,
+    context: Any,
+    tensor: Any,
+    expert: Any,
+) -> Any:
+    """Peak of the profiling run beyond the weights.
+
+    The larger of the forward step over ``max_num_batched_tokens`` and the sampler over
+    ``max_num_seqs`` rows of logits, plus the library's workspace. Latent attention also profiles
+    a throw-away expansion of its cached context.
+
+    Args:
+        arch: The model.
+        precision: Resolved precision of the weights.
+        tokens: ``max_num_batched_tokens``.
+        sequences: ``max_num_seqs``.
+        context: ``max_model_len``.
+        tensor: Tensor-parallel ranks.
+        expert: Expert-parallel ranks.
+    """
+    forward: Any = 0.0
+    for group in arch.groups:
+        layer = group.layer
+        step = _step_bytes(arch, layer, tokens, tensor, expert, precision == "mxfp4")
+        if layer.attention == "mla":
+            block = constant("vllm", "block_tokens")
+            chunk = np.minimum(
+                np.maximum(8 * context, MLA_WORKSPACE_BLOCKS * sequences * block),
+                MLA_WORKSPACE_TOKENS,
+            )
+            wide = 2 * chunk * layer.heads / tensor * (layer.qk_dim + layer.v_dim)
+            step = np.maximum(step, wide + 2 * tokens * 3 * arch.hidden_size)
+        forward = np.maximum(forward, step)
+    second = arch.model_type in V2_FAMILIES
+    logit = constant("vllm", "logit_bytes_v2" if second else "logit_bytes_v1")
+    rows = np.minimum(sequences, tokens)
+    sampler = 2 * tokens * arch.hidden_size + rows * arch.vocab_size * logit
+    return np.maximum(forward, sampler) + constant("vllm", "workspace_mib") * MIB
+
+
+def graph_bytes(arch: Architecture) -> tuple[float, float]:
+    """CUDA graphs: bytes charged to the budget, and bytes beside it."""
+    if arch.model_type in V2_FAMILIES:
+        return 0.0, constant("vllm", "graph_mib_per_layer_v2") * MIB * arch.num_layers
+    return constant("vllm", "graph_mib_per_layer") * MIB * arch.num_layers, 0.0
+
+
+def rope_bytes(arch: Architecture) -> float:
+    """The rotary table: positions × rotary width, 16 bit, whole on every rank."""
+    width = max((g.layer.qk_dim for g in arch.groups if g.layer.attention != "linear"), default=0)
+    if any(g.layer.attention == "mla" for g in arch.groups):
+        width = min(width, 64)
+    return (arch.context_length or 4096) * width * 2.0
+
+
+def buffer_bytes(arch: Architecture, tokens: Any, sequences: Any) -> Any:
+    """Persistent runner buffers that the budget does not see."""
+    if arch.model_type in V2_FAMILIES:  # penalty counters and grammar masks
+        return sequences * arch.vocab_size * (4 + 1 / 8)
+    return tokens * arch.hidden_size * 2.0  # input embeddings
+
+
+@dataclass(frozen=True)
+class Pool:
+    """The block pool: what a block costs and how many a request takes.
+
+    Attributes:
+        block_bytes: Bytes of one block over all layers of the fullest GPU.
+        groups: ``(tokens a block, window, layers are states)`` of every group of layers.
+    """
+
+    block_bytes: Any
+    groups: tuple[tuple[Any, int | None, bool], ...]
+
+    def blocks(self, context: Any, batched: Any) -> Any:
+        """Blocks that one request of ``context`` tokens takes."""
+        total: Any = 0.0
+        for size, window, is_state in self.groups:
+            if is_state:
+                total = total + 1.0
+                continue
+            held = context
+            extra = 0.0
+            if window is not None:
+                held, extra = np.minimum(window - 1 + batched, context), 1.0
+            total = total + np.ceil(np.asarray(held) / size) + extra
+        return total
+
+
+def _specs(arch: Architecture) -> list[tuple[Cache, int]]:
+    return [(c, g.count) for g in arch.groups for c in g.layer.cache]
+
+
+def block_pool(arch: Architecture, bits: float, tensor: Any, pipeline: Any) -> Pool:
+    """Lay the layers' caches out in blocks as the engine does.
+
+    Layers of one kind share one block table. Where kinds differ (sliding windows, linear-attention
+    states) pages are made equal by growing the block of the smaller ones, and kinds are cut into
+    groups of as many layers as the rarest kind has (or the commonest, if less than half as many
+    again).
+
+    Args:
+        arch: The model.
+        bits: Bits a cached number.
+        tensor: Tensor-parallel ranks.
+        pipeline: Pipeline stages.
+    """
+    block = constant("vllm", "block_tokens")
+    stage = np.ceil(arch.num_layers / np.asarray(pipeline)) / arch.num_layers
+
+    def token(cache: Cache) -> Any:
+        split = np.minimum(tensor, cache.heads)
+        one = cache.elements_per_token * bits / 8 / split + cache.fixed_bytes_per_token
+        return one / cache.ratio
+
+    kinds: dict[tuple[Any, ...], list[tuple[Cache, int]]] = {}
+    for cache, count in _specs(arch):
+        state = cache.state_elements or cache.state_fp32_elements
+        key: tuple[Any, ...] = ("state",) if state else ("window", cache.window)
+        kinds.setdefault(key, []).append((cache, count))
+    if len(kinds) <= 1 or any(c.ratio > 1 for c, _ in _specs(arch)):
+        total: Any = 0.0
+        for cache, count in _specs(arch):
+            if cache.window is None or len(kinds) <= 1:
+                total = total + count * block * token(cache)
+        window = None
+        if len(kinds) == 1:
+            window = next(iter(kinds))[1] if next(iter(kinds))[0] == "window" else None
+        return Pool(total * stage, ((block, window, False),))
+
+    counts = {k: sum(n for _, n in v) for k, v in kinds.items()}
+    few, many = min(counts.values()), max(counts.values())
+    size = many if many < 1.5 * few else few
+    pages: dict[tuple[Any, ...], Any] = {}
+    page: Any = 0.0
+    for key, items in kinds.items():
+        cache = items[0][0]
+        if key[0] == "state":
+            split = np.minimum(tensor, cache.state_heads)
+            pages[key] = (cache.state_elements * 2 + cache.state_fp32_elements * 4) / split
+        else:
+            pages[key] = max((block * token(c) for c, _ in items), key=np.max)
+        page = np.maximum(page, pages[key])
+    attention = [v for k, v in pages.items() if k[0] != "state"]
+    if attention:  # pages are whole numbers of the smallest attention block
+        unit = attention[0]
+        page = np.ceil(page / unit) * unit
+    groups: list[tuple[Any, int | None, bool]] = []
+    for key in kinds:
+        number = -(-counts[key] // size)
+        is_state = key[0] == "state"
+        tokens_a_block = block if is_state else np.floor(page / pages[key]) * block
+        groups += [(tokens_a_block, None if is_state else key[1], is_state)] * number
+    return Pool(page * size * stage, tuple(groups))

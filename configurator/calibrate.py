@@ -8,10 +8,9 @@ holds.
 
 from __future__ import annotations
 
-import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -19,129 +18,19 @@ from typing import Any
 import numpy as np
 import yaml
 
-from configurator.architecture import read_architecture
-from configurator.catalog import catalog_dir, load_catalog
-from configurator.device import Device, from_catalog, from_custom
-from configurator.memory.kv_cache import resolve_kv_precision
-from configurator.memory.weights import resolve_precision
-from configurator.parallelism import choose_split
-from configurator.performance.coefficients import (
-    FAMILIES,
-    FILE,
-    context_key,
-    model_key,
-    precision_class,
-)
-from configurator.performance.serving import (
-    HELD_OUTPUT,
-    capacity_tokens,
-    closed_loop,
-    make_plan,
-)
+from configurator.catalog import catalog_dir
+from configurator.performance.coefficients import FILE, context_key
+from configurator.performance.measured import EXPECTED_ERROR, Row, read_rows
+from configurator.performance.serving import closed_loop
 from configurator.performance.spec import SPEC, Coefficient
 from configurator.performance.steps import Plan
-from configurator.performance.training import TrainingPlan, make_training_plan, training_step
-from configurator.performance.workload import Workload, stack_workloads, workload
-from configurator.scenario import Scenario, parse_scenario
+from configurator.performance.training import TrainingPlan, training_step
+from configurator.performance.workload import stack_workloads
 
-# One standard deviation that the fit expects of a quantity's log error; sets the weights.
-EXPECTED_ERROR = {
-    "ttft_s": 0.3, "tpot_s": 0.12, "output_tokens_per_s": 0.08, "prefill_tokens_per_s": 0.2,
-    "decode_tokens_per_s": 0.08, "train_tokens_per_s": 0.12,
-}  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Row:
-    """One measured quantity of one case, ready for the formulas."""
-
-    case: str
-    group: str
-    family: str
-    engine: str
-    model: str
-    card: str
-    quantity: str
-    measured: float
-    context: Mapping[str, str]
-    workload: Workload
-    plan: Any
-    inputs: tuple[float, ...]
-
-
-def _device(scenario: Scenario) -> Device:
-    hardware = scenario.hardware
-    assert hardware is not None
-    if isinstance(hardware.gpu, str):
-        return from_catalog(load_catalog().gpu(hardware.gpu))
-    return from_custom(hardware.gpu)
-
-
-def read_rows(lines: Iterable[str]) -> list[Row]:
-    """Return the speed measurements of truth lines; lines without any give none."""
-    rows: list[Row] = []
-    for line in lines:
-        case = json.loads(line)
-        wanted = {
-            k.removeprefix("performance."): v
-            for k, v in case["measured"].items()
-            if k.removeprefix("performance.") in EXPECTED_ERROR
-        }
-        if wanted:
-            rows += _case_rows(case, wanted)
-    return rows
-
-
-def _case_rows(case: Mapping[str, Any], wanted: Mapping[str, float]) -> list[Row]:
-    scenario = parse_scenario(case["scenario"])
-    model = scenario.model
-    if isinstance(model, str):
-        raise ValueError(f"{case['id']}: the case must carry its model's config")
-    arch = read_architecture(getattr(model, "config", None), getattr(model, "name", "model"))
-    device, engine = _device(scenario), scenario.engine
-    precision = resolve_precision(scenario.precision, arch.quantization, arch.native_precision)
-    split = choose_split(scenario, arch, int(device.domain_size))
-    own = arch.quantization
-    method = own.method if own and own.precision == precision else None
-    context = {
-        "engine": engine, "architecture": device.architecture, "card": device.id,
-        "vendor": device.vendor, "segment": device.segment,
-        "precision": precision_class(precision, method),
-    }  # fmt: skip
-    inputs: tuple[float, ...] = ()
-    plan: Any
-    if scenario.is_training:
-        family, context["precision"] = "training", scenario.fitting.method
-        sums = workload(arch, precision, "bf16", engine)
-        plan = make_training_plan(
-            precision, scenario.fitting, engine, device, split.tensor, split.pipeline,
-            split.expert, split.data,
-        )  # fmt: skip
-    else:
-        family, serving = FAMILIES[engine], scenario.serving
-        kv = resolve_kv_precision(
-            scenario.kv_cache_precision, engine, precision, arch.native_precision, own
-        )
-        sums = workload(arch, precision, kv, engine)
-        plan = make_plan(
-            arch, precision, engine, serving, device, split.tensor, split.pipeline, split.expert,
-            split.data,
-        )  # fmt: skip
-        room = capacity_tokens(
-            sums, plan, device.memory_bytes, serving.gpu_memory_utilization or 0.9,
-            float(serving.context_tokens),
-        )  # fmt: skip
-        inputs = (
-            float(serving.concurrency), float(serving.input_tokens), float(serving.output_tokens),
-            float(room), HELD_OUTPUT.get(engine, 0.5), float(serving.max_num_seqs or 1e9),
-        )  # fmt: skip
-    return [
-        Row(
-            case["id"], case["group"], family, engine, model_key(arch), device.id, quantity,
-            float(value), context, sums, plan, inputs,
-        )  # fmt: skip
-        for quantity, value in wanted.items()
-    ]
+# Levels whose factors may lie far off: one odd card or one slow kernel must not pull the rest.
+HEAVY_TAILED = ("card", "engine/precision")
+# Errors are let count more widely in the first rounds, so that clusters far off are pulled in.
+_FIRST_ROUNDS = (8.0, 8.0, 6.0, 6.0, 4.0, 4.0, 3.0, 2.0, 1.5)
 
 
 # --------------------------------------------------------------------------- the fit
@@ -155,17 +44,20 @@ class Family:
         self.spec: tuple[Coefficient, ...] = SPEC[name]
         self.model = stack_workloads([r.workload for r in rows])
         kind = TrainingPlan if name == "training" else Plan
-        self.plan = kind(
+        self.plan: Any = kind(
             *(np.array([float(getattr(r.plan, f.name)) for r in rows]) for f in fields(kind))
         )
-        self.inputs = [np.array(column) for column in zip(*(r.inputs for r in rows), strict=True)]
+        columns = zip(*(r.inputs for r in rows), strict=True)
+        self.inputs: list[Any] = [np.array(column) for column in columns]
         self.measured = np.log([r.measured for r in rows])
         self.scale = np.array([EXPECTED_ERROR[r.quantity] for r in rows])
         self.columns: list[tuple[str, str, str]] = []
         self.prior_mean: list[float] = []
         self.prior_width: list[float] = []
         self.members: dict[str, list[tuple[int, np.ndarray]]] = {}
-        self.masks = {q: np.array([r.quantity == q for r in rows]) for q in EXPECTED_ERROR}
+        self.masks = {
+            q: np.array([r.quantity == q for r in rows]) for q in EXPECTED_ERROR
+        }
         for item in self.spec:
             if item.fixed:
                 continue
@@ -220,7 +112,7 @@ class Family:
                 out[:, j] = slope * hit
         return out
 
-    def fit(self, use: np.ndarray, start: np.ndarray | None = None, steps: int = 40) -> np.ndarray:
+    def fit(self, use: np.ndarray, steps: int = 40) -> np.ndarray:
         """Return the parameters that fit the rows in ``use`` best.
 
         Minimises ``Σ ln(1 + (error/expected)²) + Σ ((θ − prior)/width)²`` (Cauchy errors, normal
@@ -228,29 +120,30 @@ class Family:
         architecture) by Levenberg-Marquardt with reweighting.
         """
         mean, width = np.array(self.prior_mean), np.array(self.prior_width)
-        scale, measured = self.scale[use], self.measured[use]
-        heavy = np.array([level == "card" for _, level, _ in self.columns])
-
-        def loss(base: np.ndarray, theta: np.ndarray) -> float:
-            error = (base[use] - measured) / scale
-            off = ((theta - mean) / width) ** 2
-            prior = np.where(heavy, np.log1p(off), off)
-            return float(np.sum(np.log1p(error**2)) + np.sum(prior))
-
-        theta = self.start if start is None else start.copy()
+        measured = self.measured[use]
+        heavy = np.array([level in HEAVY_TAILED for _, level, _ in self.columns])
+        theta: np.ndarray = self.start
         base = self.predict(self.logs(theta))
-        value, damping = loss(base, theta), 1e-2
-        for _ in range(steps):
+        damping = 1e-2
+        for step_number in range(steps):
+            early = step_number < len(_FIRST_ROUNDS)
+            scale = self.scale[use] * (_FIRST_ROUNDS[step_number] if early else 1.0)
+
+            def loss(base: np.ndarray, theta: np.ndarray, scale: np.ndarray = scale) -> float:
+                off = ((theta - mean) / width) ** 2
+                prior = np.sum(np.where(heavy, np.log1p(off), off))
+                return float(np.sum(np.log1p(((base[use] - measured) / scale) ** 2)) + prior)
+
             slopes = self._slopes(self.logs(theta), base)[use] / scale[:, None]
             error = (base[use] - measured) / scale
             weight = 1.0 / (1.0 + error**2)
             tie = width**-2.0 / np.where(heavy, 1.0 + ((theta - mean) / width) ** 2, 1.0)
             hessian = (slopes * weight[:, None]).T @ slopes + np.diag(tie)
             gradient = slopes.T @ (weight * error) + (theta - mean) * tie
-            before = value
+            value = before = loss(base, theta)
             for _ in range(8):
-                step = np.linalg.solve(hessian + damping * np.diag(np.diag(hessian)), gradient)
-                trial = theta - step
+                move = np.linalg.solve(hessian + damping * np.diag(np.diag(hessian)), gradient)
+                trial = theta - move
                 trial_base = self.predict(self.logs(trial))
                 trial_value = loss(trial_base, trial)
                 if trial_value < value:
@@ -258,13 +151,13 @@ class Family:
                     damping = max(damping / 5.0, 1e-9)
                     break
                 damping *= 6.0
-            if before - value < 2e-4 * value:
+            if not early and before - value < 2e-4 * value:
                 break
-        return theta
+        return np.asarray(theta)
 
     def errors(self, theta: np.ndarray) -> np.ndarray:
         """Log of measured over predicted, row by row."""
-        return self.measured - self.predict(self.logs(theta))
+        return np.asarray(self.measured - self.predict(self.logs(theta)))
 
 
 def families(rows: Sequence[Row]) -> dict[str, Family]:
@@ -275,27 +168,26 @@ def families(rows: Sequence[Row]) -> dict[str, Family]:
     return {name: Family(name, by_name[name]) for name in SPEC if name in by_name}
 
 
-def held_out(
-    family: Family, labels: Sequence[Any], start: np.ndarray | None = None, steps: int = 40, least: int = 1
-) -> np.ndarray:
-    """Log errors of each row from a fit that has not seen any row of its label; NaN where skipped.
+def held_out(family: Family, labels: Sequence[Any]) -> np.ndarray:
+    """Log errors of each row from a fit that has not seen any row of its label.
 
-    Fits begin at the priors unless a start is given.
+    NaN where every row has the label. Fits begin at the priors.
     """
     out = np.full(len(family.rows), np.nan)
     names = np.array([str(label) for label in labels])
     for name in sorted(set(names)):
         test = names == name
-        if test.sum() < least or test.all():
+        if test.all():
             continue
-        theta = family.fit(~test, start, steps)
+        theta = family.fit(~test)
         out[test] = family.errors(theta)[test]
     return out
 
 
 def random_folds(rows: Sequence[Row], folds: int = 5, seed: int = 0) -> list[int]:
     """Return a fold for every row; quantities of one case stay together."""
-    order = np.random.default_rng(seed).permutation(len(cases := sorted({r.case for r in rows})))
+    cases = sorted({r.case for r in rows})
+    order = np.random.default_rng(seed).permutation(len(cases))
     place = {cases[j]: int(i % folds) for i, j in enumerate(order)}
     return [place[r.case] for r in rows]
 
@@ -369,11 +261,26 @@ def intervals(family: Family, errors: Mapping[str, np.ndarray]) -> dict[str, Any
     return out
 
 
-def coverage(family: Family, errors: np.ndarray, name: str) -> np.ndarray:
-    """Whether each row lies inside the interval of a class; NaN errors count as outside."""
-    table = intervals(family, {c: errors for c in CLASSES})
-    bounds = np.log([table[r.engine][r.quantity][name] for r in family.rows])
-    return np.asarray((errors >= bounds[:, 0]) & (errors <= bounds[:, 1]))
+def coverage(family: Family, errors: np.ndarray) -> np.ndarray:
+    """Say of each row whether it lies inside bounds made from the other rows' errors.
+
+    Args:
+        family: The rows.
+        errors: Left-out log errors of one class; NaN where there is none.
+
+    Returns:
+        1 inside, 0 outside, NaN where there is no error.
+    """
+    folds = np.array(random_folds(family.rows, seed=1))
+    out = np.full(len(errors), np.nan)
+    for fold in sorted(set(folds.tolist())):
+        test = folds == fold
+        table = intervals(family, {c: np.where(test, np.nan, errors) for c in CLASSES})
+        for i in np.flatnonzero(test & ~np.isnan(errors)):
+            row = family.rows[i]
+            low, high = np.log(table[row.engine][row.quantity]["same"])
+            out[i] = float(low <= errors[i] <= high)
+    return out
 
 
 def _error_table(family: Family, errors: Mapping[str, np.ndarray]) -> dict[str, Any]:
@@ -438,9 +345,10 @@ _HEADER = """\
 # Written by `configurator calibrate`; do not edit by hand.
 # A coefficient is its value times every factor that applies (of the engine, the GPU architecture,
 # the precision, the card). A factor that is absent is 1: no data, or no difference.
-# rows: measurements behind each factor. errors: [median, 90th percentile] of |predicted/measured - 1|;
-# fit = on the rows fitted; same = random fifths left out; model, card, none = the row's model, card,
-# GPU architecture left out. intervals: factors from the middle to the 90 % bounds, by the same classes.
+# rows: measurements behind each factor. errors: [median, 90th percentile] of
+# |predicted / measured - 1|; fit = on the rows fitted; same = random fifths left out; model, card,
+# none = the row's model, card, GPU architecture left out. intervals: factors from the middle to the
+# 90 % bounds, by the same classes.
 """
 
 

@@ -118,6 +118,32 @@ def _live(args: argparse.Namespace) -> int:
     )  # fmt: skip
 
 
+def _measure(args: argparse.Namespace) -> int:
+    from configurator.measure import measure_card
+
+    print(json.dumps(measure_card(args.index, args.seconds), ensure_ascii=False))
+    return 0
+
+
+def _article(args: argparse.Namespace) -> int:
+    from configurator.article import run_article
+
+    return run_article(args.json, args.language, sys.stdout)
+
+
+def _calibrate(args: argparse.Namespace) -> int:
+    from datetime import UTC, datetime
+
+    from configurator import intervals
+    from configurator.calibrate import calibrate
+    from configurator.validate import memory_residuals, read_cases
+
+    truth, today = Path(args.truth), datetime.now(UTC).date()
+    print(calibrate(truth, today))
+    print(intervals.write(memory_residuals(read_cases(truth)), today))
+    return 0
+
+
 def _validate(args: argparse.Namespace) -> int:
     from configurator.validate import compare, format_table, read_cases, report, table, worse_than
 
@@ -169,6 +195,16 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "--published", metavar="FILE", help="fail if a median is worse than in this JSON"
     )
+    sub = command("calibrate", _calibrate, "fit the speed coefficients and intervals to cases")
+    sub.add_argument("--truth", required=True, metavar="DIR", help="folder of *.jsonl cases")
+    sub = command(
+        "measure", _measure, "measure this card's bandwidth and matrix rate (needs torch)"
+    )
+    sub.add_argument("--index", type=int, default=0, help="which GPU")
+    sub.add_argument("--seconds", type=float, default=60.0, help="time for all tests")
+    sub = command("article", _article, "the article's statements and what holds of them")
+    sub.add_argument("--json", action="store_true", help="one JSON object")
+    sub.add_argument("--language", choices=("en", "zh"), default="en")
     sub = command("serve", _serve, "open the page")
     sub.add_argument("--address", default="127.0.0.1")
     sub.add_argument("--port", type=int, default=8501)

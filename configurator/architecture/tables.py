@@ -215,7 +215,7 @@ class Architecture:
     native_precision: str
     mtp_groups: tuple[LayerGroup, ...] = ()
     quantization: Quantization | None = None
-    assumptions: tuple[Assumption, ...] = ()
+    assumptions: tuple[Assumption, ...] = field(default=(), hash=False)
     residual_streams: int = 1
     norms_fp32_upcast: bool = True
 

@@ -35,7 +35,7 @@ def efficiency() -> Mapping[str, Any]:
 
 
 def precision_class(precision: str, method: str | None) -> str:
-    """Return what efficiencies are kept by: AWQ kernels apart from other 4-bit ones, 16 bit as one."""
+    """Return what efficiencies are kept by: AWQ apart from other 4-bit kernels, 16 bit as one."""
     if precision == "int4" and method == "awq":
         return "awq"
     if precision in ("fp16", "bf16"):
@@ -63,8 +63,9 @@ def resolve(family: str, context: Mapping[str, str]) -> dict[str, float]:
 
 @lru_cache(maxsize=8192)
 def _resolved(
-    family: str, engine: str, precision: str, card: str, architecture: str, vendor: str, segment: str
-) -> Mapping[str, float]:
+    family: str, engine: str, precision: str, card: str, architecture: str, vendor: str,
+    segment: str,
+) -> Mapping[str, float]:  # fmt: skip
     return resolve(
         family,
         {

@@ -89,7 +89,7 @@ class ServingSpeed:
 
 
 def compute_rates(precision: str, method: str | None, engine: str) -> tuple[str, ...]:
-    """Return the units that do a precision's products, best first; the first that a card has is used.
+    """Return the units that do a precision's products, best first; a card uses the first it has.
 
     Weight-only schemes (AWQ, GPTQ, NF4, MXFP4 before Blackwell) multiply in 16 bit; llama.cpp's
     quantised products run on INT8 units (ggml-cuda mmq).
@@ -138,7 +138,8 @@ def make_plan(
     tensor_ = np.asarray(tensor, dtype=float)
     group = np.maximum(tensor_, np.asarray(expert, dtype=float))
     link = np.where(group > np.maximum(domain, 8), NODE_BYTES_PER_S, device.link_bytes_per_s)
-    link = np.where((group > domain) & (group <= 8), np.minimum(link, device.host_bytes_per_s), link)
+    slow = np.minimum(link, device.host_bytes_per_s)
+    link = np.where((group > domain) & (group <= 8), slow, link)
     fast = np.where((domain > 1) & (group <= domain), 1.0, 0.0)
     chunk = float(inference.max_num_batched_tokens or CHUNK_TOKENS[engine])
     return Plan(
@@ -182,14 +183,19 @@ def closed_loop(
     A decode step of the N running sequences takes D. While one request emits its O tokens, each of
     the other N − 1 is replaced once, and every new prompt holds the step it runs in for P:
     ``TPOT = D + interference·(N − 1)·P/O``. A new prompt waits for its own prefill, the running
-    step, and for prompts that arrived with it: ``bunching·P·((N − 1)/2)^bunching_power``. What does
-    not fit the cache queues: ``(C − N)/throughput``. Throughput is ``N·O/(N·P + O·D)``, whatever
+    step, and for prompts that arrived with it: ``bunching·P·((N − 1)/2)^bunching_power``. An engine
+    that puts prompts first makes requests fall into step, the more the larger the prompts' share of
+    its time is: ``lockstep·share`` of the interference moves from the gaps between tokens to the
+    wait for the first one (the sum stays). What does not fit the cache queues: ``(C − N)/throughput``. Throughput is ``N·O/(N·P + O·D)``, whatever
     the order.
 
     Args:
-        model, plan, c: Sums, cards, coefficients.
+        model: Sums of the model.
+        plan: Cards and split.
+        c: Coefficients.
         concurrency: Requests in flight over the whole deployment.
-        input_tokens, output_tokens: Of each request.
+        input_tokens: Prompt of each request.
+        output_tokens: Answer of each request.
         room_tokens: Tokens that one replica's cache holds.
         held_output: Share of the output that admission counts.
         most_running: Sequences that one replica runs at most.
@@ -212,11 +218,15 @@ def closed_loop(
     if draft is not None:
         step_s = step_s * (1.0 + draft.draft_cost * draft.draft_tokens) / draft.tokens_per_step
     others = running - 1.0
+    load = running * shared_s / (running * shared_s + outputs * step_s)
+    in_step = np.minimum(c["lockstep"], 0.95) * load
     interference = c["interference"] * others * shared_s / outputs
+    in_step_s = interference * in_step * outputs
+    interference = interference * (1.0 - in_step)
     tpot = step_s + interference
     request_s = alone_s + c["request_s"]
     waits = np.where(others > 0, c["step_wait"] * step_s, 0.0)
-    bunching = c["bunching"] * shared_s * (others / 2.0) ** c["bunching_power"]
+    bunching = c["bunching"] * shared_s * (others / 2.0) ** c["bunching_power"] + in_step_s
     cycle = c["request_s"] + running * shared_s + (alone_s - shared_s) + outputs * step_s
     queue = np.maximum(each - running, 0.0) / running * cycle
     ttft = request_s + waits + bunching + queue
@@ -263,11 +273,15 @@ def serving_speed(
 
     Args:
         arch: The model.
-        precision, kv_precision: Resolved precisions of weights and cache.
+        precision: Resolved precision of the weights.
+        kv_precision: Resolved precision of the cache.
         engine: ``vllm sglang tensorrt_llm transformers llama_cpp``.
         inference: Concurrency (over the whole deployment) and tokens of a request.
         device: One card, or many as arrays.
-        tensor, pipeline, expert, data: The split; numbers or arrays.
+        tensor: Tensor-parallel ranks; a number or an array, as the other parts of the split.
+        pipeline: Pipeline stages.
+        expert: Expert-parallel ranks; more than ``tensor`` spans the replicas.
+        data: Replicas.
         kv_capacity_tokens: Tokens that the cache of the whole deployment holds; reckoned from the
             card's memory where absent.
         prefix_cache_share: Share of the prompt's tokens found in the prefix cache, 0 to 1.

@@ -118,7 +118,9 @@ def _weight_seconds(model: Workload, plan: Plan, c: Coefficients, tokens: Any) -
     )
     touched = touched_experts(model, _expert_tokens(plan, tokens), c["routing_spread"])
     experts = model.expert_bytes / _expert_ranks(plan) * touched * _expert_imbalance(plan, c)
-    speed = plan.bandwidth * c["weight_bandwidth"]
+    # A kernel takes in only so many bytes a second, however fast the memory is.
+    memory = plan.bandwidth * c["weight_bandwidth"]
+    speed = 1.0 / combine(1.0 / memory, 1.0 / c["kernel_bytes_per_s"], 4.0)
     return dense / speed, experts / (speed * c["expert_bandwidth"])
 
 
@@ -127,14 +129,27 @@ def _linear_seconds(
 ) -> tuple[Any, Any]:
     """Seconds of matrix products at 2 FLOP a parameter and token: dense and experts, one card."""
     t = plan.tensor
-    quantized = (model.quantized_params / t) / plan.quantized_rate
-    wide = (model.wide_params / t + model.replicated_params) / plan.wide_rate
-    head = logits * model.head_params / t / plan.wide_rate
-    dense = 2.0 * (tokens * (quantized + wide) + head) / c["gemm_rate"]
+
+    def seconds_a_flop(rate: Any) -> Any:
+        return 1.0 / (rate * c["gemm_rate"]) + 1.0 / c["kernel_flop_per_s"]
+
+    quantized = (model.quantized_params / t) * seconds_a_flop(plan.quantized_rate)
+    wide = model.wide_params / t + model.replicated_params
+    head = logits * model.head_params / t
+    dense = 2.0 * (tokens * quantized + (tokens * wide + head) * seconds_a_flop(plan.wide_rate))
     ranks = _expert_ranks(plan)
     seen = _expert_tokens(plan, tokens)
-    experts = 2.0 * seen * model.expert_params / ranks / (plan.expert_rate * c["gemm_rate"])
+    experts = 2.0 * seen * model.expert_params / ranks * seconds_a_flop(plan.expert_rate)
     return dense, experts * _expert_imbalance(plan, c) / c["expert_rate"]
+
+
+def _exposed(launches: Any, work: Any, sharpness: Any) -> Any:
+    """Seconds that launches add to the card's own work.
+
+    Recorded graphs replay launch after launch (sharpness 1: all of it adds); eager code launches
+    ahead of the card, so only what exceeds the card's work shows (sharpness → ∞).
+    """
+    return combine(launches, work, sharpness) - work
 
 
 def _host_seconds(model: Workload, plan: Plan, c: Coefficients, rounds: Any) -> Any:
@@ -187,13 +202,16 @@ def decode_step(
         + (model.linears + model.moe_layers * 3.0 * model.experts) * c["linear_s"]
         + model.moe_layers * model.experts * c["expert_loop_s"]
     )
+    weights = combine(dense_read * resident, dense_math, sharp)
+    experts = combine(expert_read * resident, expert_math, sharp)
+    cache = combine(cache, attention, sharp)
+    cache = cache + here * state / (plan.bandwidth * c["state_bandwidth"])
     return {
-        "weights": combine(dense_read * resident, dense_math, sharp),
-        "experts": combine(expert_read * resident, expert_math, sharp),
+        "weights": weights,
+        "experts": experts,
         "host_weights": _host_seconds(model, plan, c, 1.0),
-        "cache": combine(cache, attention, sharp)
-        + here * state / (plan.bandwidth * c["state_bandwidth"]),
-        "launches": launches,
+        "cache": cache,
+        "launches": _exposed(launches, weights + experts + cache, c["launch_overlap"]),
         **_messages(model, plan, c, tokens, 1.0),
         "step": c["step_s"] + batch * c["sequence_s"],
         "compute": dense_math + expert_math + attention,
@@ -235,13 +253,16 @@ def prefill(
         + (model.linears + model.moe_layers * 3.0 * model.experts) * c["linear_s"]
     )
     sharp = c["overlap"]
+    weights = combine(rounds * dense_read * resident, dense_math, sharp)
+    experts = combine(rounds * expert_read * resident, expert_math, sharp)
+    work = weights + experts + attention + elementwise
     terms = {
-        "weights": combine(rounds * dense_read * resident, dense_math, sharp),
-        "experts": combine(rounds * expert_read * resident, expert_math, sharp),
+        "weights": weights,
+        "experts": experts,
         "host_weights": _host_seconds(model, plan, c, rounds),
         "attention": attention,
         "elementwise": elementwise,
-        "launches": launches,
+        "launches": _exposed(launches, work, c["launch_overlap"]),
         **_messages(model, plan, c, every, rounds),
     }
     stages = np.minimum(plan.pipeline, PIPELINE_COPIES)

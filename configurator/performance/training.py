@@ -122,12 +122,12 @@ def training_step(model: Workload, plan: TrainingPlan, c: Coefficients) -> dict[
         model.quantized_params + model.wide_params + model.replicated_params + model.expert_params
     )
     ranks = t * p
-    share = np.where(plan.checkpointing > 0, 3.0, 3.0)
     head = model.head_params / t
-    linear_flop = 2.0 * tokens * (active / ranks * passes + head / p * share)
+    linear_flop = 2.0 * tokens * (active / ranks * passes + head / p * 3.0)
     pairs: Any = 0.0
     for read in model.reads:
-        pairs = pairs + read.prefill_flop * np.minimum(plan.sequence / 2.0, read.window) / read.ratio
+        span = np.minimum(plan.sequence / 2.0, read.window) / read.ratio
+        pairs = pairs + read.prefill_flop * span
     attention_flop = tokens * pairs / ranks
     attention_passes = 3.5 + plan.checkpointing
     fixed = plan.rate * c["gemm_rate"]
@@ -142,7 +142,8 @@ def training_step(model: Workload, plan: TrainingPlan, c: Coefficients) -> dict[
     ) / plan.bandwidth
     weights = model.total_params / ranks
     casts = plan.autocast * (1.0 - plan.fully_sharded) * weights * 6.0 * (2.0 + plan.checkpointing)
-    dequantize = plan.quantized * weights * 2.5 * (2.0 + plan.checkpointing) * c["dequantize_passes"]
+    unpacked = plan.quantized * weights * 2.5
+    dequantize = unpacked * (2.0 + plan.checkpointing) * c["dequantize_passes"]
     moved = (casts + dequantize) / plan.bandwidth
     launches = model.layers / p * c["layer_s"] * (2.0 + plan.checkpointing) * (
         1.0 + plan.adapters * c["adapter_launches"]
@@ -206,7 +207,10 @@ def training_speed(
         training: Method, batch (per data-parallel rank), sequence and the rest.
         engine: ``transformers deepspeed fsdp megatron``.
         device: One card, or many as arrays.
-        tensor, pipeline, expert, data: The split; numbers or arrays.
+        tensor: Tensor-parallel ranks; a number or an array, as the other parts of the split.
+        pipeline: Pipeline stages.
+        expert: Expert-parallel ranks.
+        data: Data-parallel ranks.
     """
     c = coefficients("training", engine, training.method, device)
     model = workload(arch, precision, "bf16", engine)

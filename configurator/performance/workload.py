@@ -100,7 +100,7 @@ def _reads(layer: Layer, count: int, kv_bits: float) -> list[CacheRead]:
                 count * cache.elements_per_token * kv_bits / 8, float(cache.heads), window,
                 float(cache.ratio), count * cache.fixed_bytes_per_token, count * state,
                 float(cache.state_heads), count * decode, count * prefill,
-            )  # fmt: skip
+            )
         )
     return out
 
@@ -212,7 +212,9 @@ def stack_workloads(many: Sequence[Workload]) -> Workload:
         CacheRead(*(np.array([getattr(p[i], f.name) for p in padded]) for f in fields(CacheRead)))
         for i in range(depth)
     )
-    columns = [
-        np.array([getattr(w, f.name) for w in many]) for f in fields(Workload) if f.name != "reads"
-    ]
-    return Workload(*columns, reads)
+    columns: dict[str, Any] = {
+        f.name: np.array([getattr(w, f.name) for w in many])
+        for f in fields(Workload)
+        if f.name != "reads"
+    }
+    return Workload(**columns, reads=reads)

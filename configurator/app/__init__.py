@@ -1,0 +1,1 @@
+"""The page: everything that knows Streamlit and Plotly, and the pure functions that feed it."""

@@ -1,0 +1,303 @@
+"""Plotly figures, built and returned, never shown. Colours, heights and labels are fixed here."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import plotly.graph_objects as go
+
+# Told apart with any colour vision (Machado 2009, CIE76 ≥ 12); see docs/decisions.
+COLOURS = {
+    "weights": "#0072B2",
+    "kv_cache": "#D98200",
+    "activations": "#009E73",
+    "optimizer": "#CC79A7",
+    "gradients": "#4FA3D9",
+    "framework": "#4D4D4D",
+    "headroom": "#D5D5D5",
+}
+# Second way to tell the parts apart: on paper, and for those who do not see the colours.
+PATTERNS = {
+    "weights": "",
+    "kv_cache": "/",
+    "activations": ".",
+    "optimizer": "\\",
+    "gradients": "x",
+    "framework": "-",
+    "headroom": "",
+}
+DARK_TEXT_ON = frozenset({"kv_cache", "optimizer", "gradients", "headroom", "activations"})
+OUTLINE = "rgba(128,128,128,0.9)"
+LIMIT = "#D55E00"
+GRID = "rgba(128,128,128,0.25)"
+METER_HEIGHT = 170
+CURVE_HEIGHT = 300
+GAUGE_HEIGHT = 230
+CONFIG = {
+    "displaylogo": False,
+    "displayModeBar": False,
+    "scrollZoom": False,
+    "doubleClick": False,
+}
+
+
+@dataclass(frozen=True)
+class Part:
+    """A segment of the memory meter: which part, its name, its size and that size in words."""
+
+    kind: str
+    name: str
+    gib: float
+    text: str
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A line across a curve with a few words on it."""
+
+    value: float
+    text: str
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Memory against something that grows: points, axis titles, and where it breaks."""
+
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    x_title: str
+    y_title: str
+    x_ticks: tuple[tuple[float, str], ...]
+    limit: Mark
+    now: Mark
+    breaks: tuple[Mark, ...]
+    hover: tuple[str, ...]
+
+
+def _figure(data: list[dict[str, Any]], height: int, layout: dict[str, Any]) -> go.Figure:
+    """Return a figure; its dict is checked by the tests, not at each of many reruns."""
+    common = {
+        "template": {},
+        "height": height,
+        "margin": {"l": 8, "r": 8, "t": 24, "b": 8},
+        "hoverlabel": {"align": "left"},
+        "dragmode": False,
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+    }
+    return go.Figure({"data": data, "layout": {**common, **layout}}, _validate=False)
+
+
+def _axis(**more: Any) -> dict[str, Any]:
+    return {
+        "gridcolor": GRID,
+        "zeroline": False,
+        "fixedrange": True,
+        "automargin": True,
+        **{name: value for name, value in more.items() if value is not None},
+    }
+
+
+def _segment(part: Part) -> dict[str, Any]:
+    return {
+        "type": "bar",
+        "x": [part.gib],
+        "y": [""],
+        "name": part.name,
+        "orientation": "h",
+        "text": [f"{part.name}<br>{part.text}"],
+        "textposition": "inside",
+        "insidetextanchor": "middle",
+        "textangle": 0,
+        "insidetextfont": {"color": "#111111" if part.kind in DARK_TEXT_ON else "#ffffff"},
+        "marker": {
+            "color": COLOURS[part.kind],
+            "line": {"color": OUTLINE, "width": 1},
+            "pattern": {
+                "shape": PATTERNS[part.kind],
+                "fgcolor": "rgba(255,255,255,0.35)",
+                "fillmode": "overlay",
+                "size": 7,
+                "solidity": 0.2,
+            },
+        },
+        "hovertemplate": f"{part.name}: {part.text}<extra></extra>",
+    }
+
+
+def meter(
+    parts: Sequence[Part], limit: Mark, card: Mark, *, height: int = METER_HEIGHT
+) -> go.Figure:
+    """Return one stacked bar of a card's memory with a line at what can be used of it.
+
+    Args:
+        parts: From left to right.
+        limit: What the engine may use of the card, GiB.
+        card: The whole card, GiB.
+        height: Pixels.
+    """
+    edge = max(card.value, sum(part.gib for part in parts)) * 1.02
+    lines = [
+        {
+            "type": "line", "x0": mark.value, "x1": mark.value, "y0": -0.5, "y1": 0.5,
+            "xref": "x", "yref": "y", "line": {"color": LIMIT, "width": 2, "dash": dash},
+        }
+        for mark, dash in ((limit, "solid"), (card, "dot"))
+    ]  # fmt: skip
+    label = {
+        "x": limit.value, "y": 0.5, "xref": "x", "yref": "y", "text": limit.text,
+        "showarrow": False, "xanchor": "right" if limit.value > edge * 0.4 else "left",
+        "yanchor": "bottom", "font": {"color": LIMIT},
+    }  # fmt: skip
+    layout = {
+        "barmode": "stack",
+        "bargap": 0.05,
+        "margin": {"l": 8, "r": 8, "t": 20, "b": 8},
+        "shapes": lines,
+        "annotations": [label],
+        "xaxis": _axis(range=[0, edge]),
+        "yaxis": {"visible": False, "range": [-0.5, 0.5], "fixedrange": True},
+        "legend": {
+            "orientation": "h",
+            "y": -0.3,
+            "yanchor": "top",
+            "x": 0,
+            "traceorder": "normal",
+        },
+        "uniformtext": {"minsize": 11, "mode": "hide"},
+        "showlegend": True,
+    }
+    return _figure([_segment(part) for part in parts], height, layout)
+
+
+def _band(data: Curve) -> dict[str, Any]:
+    return {
+        "type": "scatter",
+        "mode": "lines",
+        "x": [*data.x, *reversed(data.x)],
+        "y": [*data.high, *reversed(data.low)],
+        "fill": "toself",
+        "fillcolor": "rgba(0,114,178,0.2)",
+        "line": {"width": 0},
+        "hoverinfo": "skip",
+        "showlegend": False,
+    }
+
+
+def curve(data: Curve, *, height: int = CURVE_HEIGHT) -> go.Figure:
+    """Return memory against a growing quantity, with its interval, the limit and the breaks."""
+    line = {
+        "type": "scatter",
+        "mode": "lines",
+        "x": list(data.x),
+        "y": list(data.y),
+        "line": {"color": COLOURS["gradients"], "width": 2.5},
+        "text": list(data.hover),
+        "hovertemplate": "%{text}<extra></extra>",
+        "showlegend": False,
+    }
+    traces = [_band(data), line]
+    at = min(range(len(data.x)), key=lambda i: abs(data.x[i] - data.now.value))
+    traces.append(
+        {
+            "type": "scatter",
+            "mode": "markers",
+            "x": [data.now.value],
+            "y": [data.y[at]],
+            "marker": {
+                "size": 12, "color": COLOURS["kv_cache"], "line": {"color": OUTLINE, "width": 2},
+            },
+            "hovertemplate": f"{data.now.text}<extra></extra>",
+            "showlegend": False,
+        }
+    )  # fmt: skip
+    shapes: list[dict[str, Any]] = [
+        {
+            "type": "line", "xref": "paper", "x0": 0, "x1": 1, "yref": "y",
+            "y0": data.limit.value, "y1": data.limit.value, "line": {"color": LIMIT, "width": 2},
+        }
+    ]  # fmt: skip
+    notes: list[dict[str, Any]] = [
+        {
+            "x": 0, "y": data.limit.value, "xref": "paper", "yref": "y", "text": data.limit.text,
+            "showarrow": False, "xanchor": "left", "yanchor": "bottom", "font": {"color": LIMIT},
+        }
+    ]  # fmt: skip
+    middle = (_log10(data.x[0]) + _log10(data.x[-1])) / 2
+    for level, mark in enumerate(data.breaks):
+        left = _log10(mark.value) > middle
+        shapes.append(
+            {
+                "type": "line", "xref": "x", "x0": mark.value, "x1": mark.value, "yref": "paper",
+                "y0": 0, "y1": 1, "line": {"color": OUTLINE, "width": 1.5, "dash": "dash"},
+            }
+        )  # fmt: skip
+        notes.append(
+            {
+                "x": _log10(mark.value), "y": 0.02 + 0.11 * (level % 4), "xref": "x",
+                "yref": "paper", "text": mark.text, "showarrow": False,
+                "xanchor": "right" if left else "left", "xshift": -3 if left else 3,
+                "yanchor": "bottom",
+            }
+        )  # fmt: skip
+    top = min(max([*data.high, data.limit.value]) * 1.12, data.limit.value * 3)
+    layout = {
+        "shapes": shapes,
+        "annotations": notes,
+        "xaxis": _axis(
+            type="log",
+            title={"text": data.x_title, "standoff": 4},
+            range=[_log10(data.x[0]), _log10(data.x[-1])],
+            tickvals=[tick for tick, _ in data.x_ticks],
+            ticktext=[text for _, text in data.x_ticks],
+        ),
+        "yaxis": _axis(title={"text": data.y_title, "standoff": 4}, range=[0, top]),
+    }
+    return _figure(traces, height, layout)
+
+
+def _log10(value: float) -> float:
+    return math.log10(max(value, 1e-9))
+
+
+def history(
+    times: Sequence[object],
+    series: Sequence[tuple[str, Sequence[float | None]]],
+    y_title: str,
+    top: float | None,
+    *,
+    height: int = GAUGE_HEIGHT,
+) -> go.Figure:
+    """Return what was seen over time, one line a GPU; a gap is "not reported"."""
+    palette = list(COLOURS.values())[:6]
+    dashes = ("solid", "dash", "dot", "dashdot")
+    traces = [
+        {
+            "type": "scatter",
+            "mode": "lines",
+            "x": list(times),
+            "y": list(values),
+            "name": name,
+            "connectgaps": False,
+            "line": {
+                "color": palette[index % len(palette)],
+                "dash": dashes[index // len(palette) % len(dashes)],
+                "width": 2,
+            },
+        }
+        for index, (name, values) in enumerate(series)
+    ]
+    layout = {
+        "xaxis": _axis(),
+        "yaxis": _axis(
+            title={"text": y_title}, range=[0, top] if top else None, rangemode="tozero"
+        ),
+        "legend": {"orientation": "h", "y": -0.2},
+        "showlegend": len(series) > 1,
+    }
+    return _figure(traces, height, layout)

@@ -1,0 +1,127 @@
+"""Numbers, money and dates as a person of a language writes them."""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+import re
+from functools import lru_cache
+
+from babel import Locale
+from babel.dates import format_date
+from babel.numbers import format_compact_currency, format_compact_decimal, format_currency
+from babel.numbers import format_decimal as babel_decimal
+
+LOCALES = {"en": "en_US", "zh": "zh_CN"}
+COMPACT_FROM = {"en": 1_000_000, "zh": 10_000}
+CURRENCY = {"en": "USD", "zh": "CNY"}
+NONE = "–"
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>$~:@&])")
+
+
+@lru_cache(maxsize=4)
+def locale_of(language: str) -> Locale:
+    """Return Babel's locale of a language of the page."""
+    return Locale.parse(LOCALES.get(language, LOCALES["en"]))
+
+
+def plain(text: str) -> str:
+    """Return a person's text such that markdown shows it as it stands."""
+    return _MARKDOWN.sub(r"\\\1", " ".join(text.split()))
+
+
+def decimal(value: float, language: str, digits: int = 0) -> str:
+    """Return a number with grouping and at most ``digits`` decimals."""
+    pattern = "#,##0" + ("." + "0" * digits if digits else "")
+    return babel_decimal(round(value, digits) + 0.0, pattern, locale=locale_of(language))
+
+
+def significant(value: float, language: str, digits: int = 3) -> str:
+    """Return a number rounded to so many significant digits; nothing is said that is not known."""
+    if value == 0 or not math.isfinite(value):
+        return "0" if value == 0 else NONE
+    places = digits - 1 - math.floor(math.log10(abs(value)))
+    rounded = round(value, places)
+    if abs(rounded) >= COMPACT_FROM.get(language, 1_000_000):
+        return format_compact_decimal(rounded, locale=locale_of(language), fraction_digits=1)
+    text = decimal(rounded, language, max(0, min(places, 6)))
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def count(value: float | None, language: str) -> str:
+    """Return a count: in full where short, as 万/亿 or M where long."""
+    if value is None or not math.isfinite(value):
+        return NONE
+    if abs(value) >= COMPACT_FROM.get(language, 1_000_000):
+        return format_compact_decimal(value, locale=locale_of(language), fraction_digits=1)
+    return decimal(value, language)
+
+
+def tokens(value: float) -> str:
+    """Return a token count as engineers write it: 8K is 8,192."""
+    for size, unit in ((1 << 20, "M"), (1 << 10, "K")):
+        if value >= size and value % size == 0:
+            return f"{int(value // size)}{unit}"
+    return f"{int(value):,}"
+
+
+def tokens_about(value: float) -> str:
+    """Return a token count rounded down to whole K once it has two digits of them."""
+    return tokens(value - value % 1024 if value >= 10 * 1024 else value)
+
+
+def gib(value: float, language: str = "en") -> str:
+    """Return a size; two decimals below 10, one below 100, none above."""
+    digits = 2 if abs(value) < 9.995 else 1 if abs(value) < 99.95 else 0
+    return f"{decimal(value, language, digits)} GiB"
+
+
+def seconds(value: float | None, language: str) -> str:
+    """Return a time in ms, s, min or h, whichever reads best."""
+    if value is None or not math.isfinite(value):
+        return NONE
+    if value < 1:
+        return f"{significant(value * 1000, language, 2)} ms"
+    if value < 100:
+        return f"{significant(value, language, 2)} s"
+    if value < 7200:
+        return f"{significant(value / 60, language, 2)} min"
+    return f"{significant(value / 3600, language, 2)} h"
+
+
+def rate(value: float | None, language: str) -> str:
+    """Return a rate with two or three significant digits."""
+    return NONE if value is None else significant(value, language, 3 if value >= 1000 else 2)
+
+
+def money(value: float | None, currency: str, language: str) -> str:
+    """Return a sum without cents; 万 in Chinese, K and M never: a budget is read in full."""
+    if value is None or not math.isfinite(value):
+        return NONE
+    locale = locale_of(language)
+    if abs(value) < 10:
+        return format_currency(value, currency, locale=locale)
+    if language == "zh" and abs(value) >= COMPACT_FROM["zh"]:
+        return format_compact_currency(value, currency, locale=locale, fraction_digits=2)
+    pattern = "¤#,##0"
+    return format_currency(
+        value, currency, pattern, locale=locale, currency_digits=False, decimal_quantization=True
+    )
+
+
+def date(value: dt.date | str | None, language: str) -> str:
+    """Return a day in the language's medium form; also takes ISO or catalog text."""
+    if isinstance(value, str):
+        text = value.replace("-", "")
+        try:
+            value = dt.datetime.strptime(text, "%Y%m%d").date()
+        except ValueError:
+            return value
+    return NONE if value is None else format_date(value, "medium", locale=locale_of(language))
+
+
+def billions(value: float, language: str = "en") -> str:
+    """Return a parameter count: 0.6B, 8.2B, 671B, 1.03T."""
+    if value >= 1000:
+        return f"{significant(value / 1000, language)}T"
+    return f"{significant(value, language, 2 if value < 10 else 3)}B"

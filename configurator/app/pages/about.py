@@ -1,0 +1,5 @@
+"""Page: see :mod:`configurator.app.about`."""
+
+from configurator.app.about import page
+
+page()

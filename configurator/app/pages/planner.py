@@ -1,0 +1,5 @@
+"""Page: see :mod:`configurator.app.planner`."""
+
+from configurator.app.planner import page
+
+page()

@@ -1,0 +1,58 @@
+"""The scenarios people start from and the size slider's steps: ``catalog/presets.yaml``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+import yaml
+
+from configurator.catalog import load_catalog
+from configurator.scenario import Scenario, parse_scenario
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A named scenario; its name is ``app.preset.<id>``."""
+
+    id: str
+    scenario: Scenario
+
+
+@cache
+def _file() -> tuple[tuple[Preset, ...], tuple[str, ...]]:
+    path = load_catalog().directory / "presets.yaml"
+    data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    presets = tuple(
+        Preset(raw["id"], parse_scenario({"version": 1, **raw["scenario"]}))
+        for raw in data["presets"]
+    )
+    return presets, tuple(data["ladder"])
+
+
+def presets() -> tuple[Preset, ...]:
+    """Return all presets; the first is what a first visit shows."""
+    return _file()[0]
+
+
+def ladder() -> tuple[str, ...]:
+    """Return the model ids that the size slider snaps to, smallest first."""
+    return _file()[1]
+
+
+@cache
+def ladder_sizes() -> tuple[float, ...]:
+    """Return the ladder's sizes, billions of parameters."""
+    catalog = load_catalog()
+    sizes = []
+    for model_id in ladder():
+        figure = catalog.model(model_id).total_params_b
+        if figure is None:
+            raise ValueError(f"{model_id} of the ladder has no size")
+        sizes.append(figure.value)
+    return tuple(sizes)
+
+
+def nearest_step(size_b: float) -> str:
+    """Return the ladder's model nearest to a size on the logarithmic scale."""
+    return min(zip(ladder(), ladder_sizes()), key=lambda step: abs(step[1] / size_b - 1))[0]

@@ -1,0 +1,135 @@
+"""Ways to need less memory: each tried on the scenario itself, with what it saves. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from configurator.app.views import need, replaced
+from configurator.errors import InputError
+from configurator.estimate import Estimate
+from configurator.scenario import Hardware, Scenario
+
+LEAST_SAVING_GIB = 0.05
+SIXTEEN_BIT = ("bf16", "fp16", "fp32")
+EIGHT_BIT = ("fp8", "int8", "q8_0")
+
+
+@dataclass(frozen=True)
+class Saving:
+    """One change of the question.
+
+    Attributes:
+        code: Its sentence is ``app.saving.<code>``.
+        changes: Fields of the form and their new values.
+        scenario: The question after it.
+        saved_gib: Memory that the fullest card needs less.
+        fits: Whether it fits afterwards, the estimate's error included.
+        values: Figures of the sentence.
+    """
+
+    code: str
+    changes: Mapping[str, Any]
+    scenario: Scenario
+    saved_gib: float
+    fits: bool
+    values: Mapping[str, Any]
+
+
+_Try = tuple[str, dict[str, Any], Scenario, dict[str, Any]]
+
+
+def _serving(answer: Estimate) -> Iterator[_Try]:
+    scenario = answer.scenario
+    kv = answer.kv.precision if answer.kv else "fp8"
+    if kv in SIXTEEN_BIT:
+        name = "q8_0" if scenario.engine == "llama_cpp" else "fp8"
+        if scenario.engine != "transformers":
+            yield (
+                "kv_8bit",
+                {"kv_cache_precision": name},
+                scenario.model_copy(update={"kv_cache_precision": name}),
+                {},
+            )
+    if answer.precision in SIXTEEN_BIT:
+        name = "q8_0" if scenario.engine == "llama_cpp" else "fp8"
+        update = {"precision": name}
+        yield "weights_8bit", update, scenario.model_copy(update=update), {}
+    if answer.precision in (*SIXTEEN_BIT, *EIGHT_BIT):
+        name = "q4_k_m" if scenario.engine == "llama_cpp" else "int4"
+        update = {"precision": name}
+        yield "weights_4bit", update, scenario.model_copy(update=update), {}
+    half = scenario.serving.concurrency // 2
+    if half:
+        yield (
+            "fewer_users",
+            {"concurrency": half},
+            replaced(scenario, inference__concurrency=half),
+            {"count": half},
+        )
+
+
+def _training(answer: Estimate) -> Iterator[_Try]:
+    scenario, fitting = answer.scenario, answer.scenario.fitting
+    hardware = scenario.hardware
+
+    def one(code: str, field: str, value: Any) -> _Try:
+        return code, {field: value}, replaced(scenario, **{f"training__{field}": value}), {}
+
+    if not fitting.gradient_checkpointing:
+        yield one("checkpointing", "gradient_checkpointing", True)
+    if fitting.optimizer in ("adamw", "muon"):
+        yield one("optimizer_8bit", "optimizer", "adamw_8bit")
+    if hardware is not None and hardware.gpu_count > 1 and fitting.sharding not in (
+        "zero3", "fsdp",
+    ):  # fmt: skip
+        yield one("shard_all", "sharding", "zero3" if scenario.engine == "deepspeed" else "fsdp")
+    if fitting.offload == "none":
+        yield one("offload", "offload", "optimizer")
+    if fitting.micro_batch_size > 1:
+        yield one("batch_one", "micro_batch_size", 1)
+    if scenario.task == "fine_tuning" and fitting.method == "full":
+        yield one("lora", "method", "lora")
+    if scenario.task == "fine_tuning" and fitting.method != "qlora":
+        update = {
+            "precision": "nf4",
+            "training": fitting.model_copy(update={"method": "qlora"}),
+        }
+        yield (
+            "qlora",
+            {"method": "qlora", "precision": "nf4"},
+            scenario.model_copy(update=update),
+            {},
+        )
+
+
+def _more_cards(scenario: Scenario) -> Iterator[_Try]:
+    hardware = scenario.hardware
+    assert hardware is not None
+    count = hardware.gpu_count * 2
+    wider = Hardware(
+        gpu=hardware.gpu, gpu_count=count, allow_cpu_offload=hardware.allow_cpu_offload
+    )
+    changes: dict[str, Any] = {"gpu_count": count}
+    changes |= dict.fromkeys(
+        ("tensor_parallel", "pipeline_parallel", "expert_parallel", "data_parallel")
+    )
+    yield "more_cards", changes, scenario.model_copy(update={"hardware": wider}), {"count": count}
+
+
+def savings(answer: Estimate) -> list[Saving]:
+    """Return what would need less memory on each card, those that fit first, then by saving."""
+    scenario = answer.scenario
+    before = need(scenario)
+    tries = [*(_training if scenario.is_training else _serving)(answer), *_more_cards(scenario)]
+    found = []
+    for code, changes, after, values in tries:
+        try:
+            then = need(after)
+        except InputError:
+            continue
+        saved = before.required - then.required
+        if saved >= LEAST_SAVING_GIB:
+            found.append(Saving(code, changes, after, saved, then.high <= then.budget, values))
+    return sorted(found, key=lambda s: (not s.fits, -s.saved_gib))

@@ -1,0 +1,197 @@
+"""The session: language, form and address bar. The form is the truth; widgets show it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import streamlit as st
+
+from configurator import link
+from configurator.app import numbers
+from configurator.app.form import Form, default_form, form_of, scenario_of
+from configurator.app.presets import presets
+from configurator.catalog import load_catalog
+from configurator.errors import InputError
+from configurator.recommend.request import Currency, Vendor
+from configurator.scenario import Scenario
+from configurator.words import LANGUAGES, say
+
+CURRENCIES: tuple[Currency, ...] = ("CNY", "USD")
+VENDORS: tuple[Vendor, ...] = ("NVIDIA", "AMD", "Intel", "Huawei", "Apple")
+LANGUAGE_NAMES = {"en": "English", "zh": "简体中文"}
+_HISTORY = 50
+
+
+# --------------------------------------------------------------------------- language
+
+
+def _browser_language() -> str:
+    locale = st.context.locale or ""
+    return "zh" if locale.lower().startswith("zh") else "en"
+
+
+def language() -> str:
+    """Return the language of this session: the link's, else the chosen one, else the browser's."""
+    if "language" not in st.session_state:
+        asked = st.query_params.get("lang", "")
+        st.session_state["language"] = asked if asked in LANGUAGES else _browser_language()
+    return str(st.session_state["language"])
+
+
+def words(key: str, /, **values: Any) -> str:
+    """Return a sentence of the page in the session's language."""
+    return say(f"app.{key}", language(), **values)
+
+
+def bound_words() -> Callable[..., str]:
+    """Return :func:`words` for the language as it is now; for what is called after the run."""
+    tongue = language()
+    return lambda key, **values: say(f"app.{key}", tongue, **values)
+
+
+def _language_chosen() -> None:
+    st.session_state["language"] = st.session_state["lang"]
+    # Streamlit keeps a choice by its label: give every widget its value again under the new ones.
+    st.session_state["_relabel"] = True
+
+
+def language_switch() -> None:
+    """Show the language control."""
+    seed("lang", language())
+    st.segmented_control(
+        "Language / 语言",
+        list(LANGUAGES),
+        format_func=lambda code: LANGUAGE_NAMES.get(code, str(code)),
+        key="lang",
+        required=True,
+        on_change=_language_chosen,
+        label_visibility="collapsed",
+    )
+
+
+# --------------------------------------------------------------------------- widgets
+
+
+def seed(key: str, value: Any) -> None:
+    """Give a widget its value before it is drawn, unless it has it already."""
+    if st.session_state.get("_relabel") or st.session_state.get(key, _Unset) != value:
+        st.session_state[key] = value
+
+
+class _Unset:
+    """Stands for "no value yet": ``None`` is one."""
+
+
+def form() -> Form:
+    """Return the session's form; changes to it are changes of the question."""
+    held: Form = st.session_state["_form"]
+    return held
+
+
+def take(field: str, key: str, after: Callable[[Form], None] | None = None) -> Callable[[], None]:
+    """Return a callback that moves a widget's value into the form."""
+
+    def moved() -> None:
+        form()[field] = st.session_state[key]
+        if after is not None:
+            after(form())
+
+    return moved
+
+
+def put(values: Mapping[str, Any]) -> None:
+    """Change fields of the form; for callbacks of buttons."""
+    form().update(values)
+
+
+# --------------------------------------------------------------------------- the address bar
+
+
+def _query() -> dict[str, str]:
+    return {k: v for k, v in st.query_params.to_dict().items() if k != "lang"}
+
+
+def catalog_version() -> str:
+    """Return the catalog's version."""
+    return load_catalog().version
+
+
+def currency() -> Currency:
+    """Return the currency of the prices shown."""
+    if st.session_state.get("_currency") not in CURRENCIES:
+        st.session_state["_currency"] = numbers.CURRENCY[language()]
+    found: Currency = st.session_state["_currency"]
+    return found
+
+
+def chosen_vendors() -> tuple[Vendor, ...]:
+    """Return the makers that cards may come from; none stands for all."""
+    return tuple(st.session_state.get("_vendors", ()))
+
+
+def open_session() -> None:
+    """Give a new session the first preset, so that no page starts empty."""
+    state = st.session_state
+    if "_form" not in state:
+        state["_problems"] = []
+        state["_form"] = form_of(presets()[0].scenario, default_form())
+        state["preset"] = presets()[0].id
+        state["_link"], state["_seen"] = None, []
+
+
+def open_link() -> None:
+    """Take over the address bar if it holds another question than the page.
+
+    That is so on a first visit, for a pasted link, and after Back or Forward. Call before any
+    widget.
+    """
+    open_session()
+    state = st.session_state
+    query = _query()
+    if not query or query == state["_link"]:
+        return
+    scenario, state["_problems"] = link.decode(query)
+    state["_form"] = form_of(scenario, state["_form"])
+    state["_currency"] = link.currency_of(query, CURRENCIES) or currency()
+    state["_made_with"] = link.catalog_of(query)
+    state["_vendors"] = link.vendors_of(query, VENDORS)
+    state["preset"] = _preset_of(scenario)
+
+
+def _preset_of(scenario: Scenario) -> str | None:
+    """Return the preset that is exactly this scenario, if any."""
+    return next((p.id for p in presets() if form_of(p.scenario) == form_of(scenario)), None)
+
+
+def write_link(scenario: Scenario) -> dict[str, str]:
+    """Keep the address bar on the question shown: one history entry a change, so Back is undo.
+
+    An address that was opened and says the same in other words is rewritten once; when Back
+    returns to it, it stays, so that Back leads on out of the page.
+    """
+    state = st.session_state
+    wanted = link.encode(
+        scenario, catalog=catalog_version(), currency=currency(), vendors=chosen_vendors()
+    )
+    query = _query()
+    changed = wanted != state["_link"]
+    state["_link"] = wanted
+    if query == wanted:
+        return wanted
+    if not changed and not state.get("_turned") and query in state["_seen"]:
+        return wanted
+    state["_seen"] = [*state["_seen"], query][-_HISTORY:]
+    shown = dict(wanted)
+    if language() != _browser_language():
+        shown["lang"] = language()
+    st.query_params.from_dict(shown)
+    return wanted
+
+
+def question() -> Scenario | InputError:
+    """Return the scenario that the form asks, or what is wrong with it."""
+    try:
+        return scenario_of(form())
+    except InputError as error:
+        return error

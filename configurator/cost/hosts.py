@@ -1,0 +1,202 @@
+"""Hosts, rates and selling rules, read from ``catalog/hosts.yaml``, each with its source."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from configurator.catalog import Basis, Catalog, CatalogError, Confidence
+from configurator.cost.ranges import Range
+
+PartT = TypeVar("PartT", bound=BaseModel)
+
+
+class Part(BaseModel):
+    """Base: frozen, no unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+
+
+class Sourced(Part):
+    """A figure with a range, its unit and where it comes from."""
+
+    value: float = Field(ge=0)
+    low: float | None = Field(None, ge=0)
+    high: float | None = Field(None, ge=0)
+    unit: str
+    source: str = Field(min_length=3)
+    date: dt.date
+    basis: Basis
+
+    @property
+    def range(self) -> Range:
+        """Value, low and high."""
+        low = self.value if self.low is None else self.low
+        high = self.value if self.high is None else self.high
+        return Range(self.value, low, high)
+
+
+class Money(Part):
+    """A sum with its range."""
+
+    value: float = Field(ge=0)
+    low: float = Field(ge=0)
+    high: float = Field(ge=0)
+    currency: str = Field(pattern="^[A-Z]{3}$")
+
+
+class Component(Part):
+    """An item of ``prices/purchase.yaml``; ``text`` picks one of its price kinds."""
+
+    item: str
+    text: str | None = None
+
+
+class HostPart(Part):
+    """One part of a host: its own price, or a component's."""
+
+    id: str
+    quantity: int = Field(gt=0)
+    price: Money | None = None
+    component: Component | None = None
+    source: str | None = None
+    date: dt.date | None = None
+    basis: Basis = "stated"
+    confidence: Confidence = "medium"
+
+
+class Host(Part):
+    """A machine that cards go into."""
+
+    id: str
+    slots: int = Field(gt=0)
+    step: int = Field(gt=0)
+    form_factors: tuple[str, ...]
+    rack_units: float = Field(ge=0)
+    ecc: bool
+    host_w: Sourced
+    parts: tuple[HostPart, ...]
+
+
+class Switch(Part):
+    """What a switch costs."""
+
+    component: Component
+
+
+class Network(Part):
+    """Switches that join servers."""
+
+    switch_ports: Sourced
+    switch: Switch
+    hosts: tuple[str, ...]
+
+
+class Rates(Part):
+    """Shares and rates; names refer to entries of ``electricity.yaml``."""
+
+    idle_power_share: Sourced
+    resale_share: Sourced
+    support_share: Sourced
+    tariff_of_region: Mapping[str, str]
+    life: str
+    reserved_discount: str
+    cloud_window_days: Sourced
+
+
+class System(Part):
+    """How many cards a system of ``prices/purchase.yaml`` holds."""
+
+    item: str
+    gpu_count: int = Field(gt=0)
+
+
+class Availability(Part):
+    """Where cards are sold."""
+
+    gpus: tuple[str, ...]
+    regions: tuple[str, ...]
+    code: str
+    source: str
+    date: dt.date
+
+
+class NotModelled(Part):
+    """Cards that cannot be counted like others."""
+
+    gpus: tuple[str, ...]
+    code: str
+    source: str
+    date: dt.date
+
+
+class EngineCards(Part):
+    """Cards that an engine runs on."""
+
+    vendors: tuple[str, ...]
+    least_compute_capability: float | None = None
+    source: str
+    date: dt.date
+    confidence: Literal["high", "medium", "low"] = "medium"
+
+
+class PrecisionCards(Part):
+    """Cards that a precision of weights runs on."""
+
+    least_compute_capability: float
+    source: str
+    date: dt.date
+    confidence: Literal["high", "medium", "low"] = "medium"
+
+
+class Hosts(Part):
+    """The whole of ``hosts.yaml``."""
+
+    hosts: tuple[Host, ...]
+    network: Network
+    rates: Rates
+    systems: tuple[System, ...]
+    exclusions: tuple[str, ...]
+    availability: tuple[Availability, ...]
+    export_rule: Sourced
+    not_modelled: tuple[NotModelled, ...]
+    engines: Mapping[str, EngineCards]
+    precisions: Mapping[str, PrecisionCards]
+
+    def host(self, host_id: str) -> Host:
+        """Return a host by id (KeyError if there is none)."""
+        for host in self.hosts:
+            if host.id == host_id:
+                return host
+        raise KeyError(host_id)
+
+
+def read_part(path: Path, record_type: type[PartT]) -> PartT:
+    """Read one YAML file into a record.
+
+    Raises:
+        CatalogError: Names the file, the place and what is wrong.
+    """
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    try:
+        raw: Any = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)
+        return record_type.model_validate(raw)
+    except (OSError, yaml.YAMLError) as error:
+        text = str(error).replace("\n", " ")
+        raise CatalogError(path.name, "file", f"cannot be read: {text}") from None
+    except ValidationError as error:
+        detail = error.errors(include_url=False)[0]
+        place = ".".join(str(step) for step in detail["loc"])
+        raise CatalogError(path.name, place, detail["msg"]) from None
+
+
+@lru_cache(maxsize=8)
+def load_hosts(catalog: Catalog) -> Hosts:
+    """Return the hosts and rates of a catalog."""
+    return read_part(catalog.directory / "hosts.yaml", Hosts)

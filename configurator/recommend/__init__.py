@@ -1,0 +1,22 @@
+"""What to buy: every card × count × split × precision, ranked in three tiers."""
+
+from configurator.recommend.answer import cost_of, recommend
+from configurator.recommend.own_prices import LineProblem, read_own_prices, template
+from configurator.recommend.owned import Runs, what_runs
+from configurator.recommend.plans import Alternative, Change, Fix, Plan, Reason, Recommendation
+from configurator.recommend.request import OwnPrice, Request, TierEdit, parse_request
+from configurator.recommend.sensitivity import (
+    Step,
+    Swing,
+    break_points,
+    cheaper_than_rent_at,
+    tornado,
+)
+from configurator.recommend.tiers import Tier, load_tiers
+
+__all__ = [
+    "Alternative", "Change", "Fix", "LineProblem", "OwnPrice", "Plan", "Reason", "Recommendation",
+    "Request", "Runs", "Step", "Swing", "Tier", "TierEdit", "break_points", "cheaper_than_rent_at",
+    "cost_of", "load_tiers", "parse_request", "read_own_prices", "recommend", "template", "tornado",
+    "what_runs",
+]  # fmt: skip

@@ -1,0 +1,253 @@
+"""A plan to buy, why it is there and what it lacks; and the whole recommendation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+from urllib.parse import urlencode
+
+from configurator.catalog import Catalog
+from configurator.cost.plan import Cost, plan_cost
+from configurator.cost.prices import Price
+from configurator.cost.terms import Terms
+from configurator.estimate import Estimate, Notice, estimate
+from configurator.link import encode
+from configurator.recommend.request import Request
+from configurator.scenario import Scenario
+from configurator.words import say
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why a plan is there, what limits it or what it lacks: a code and its figures."""
+
+    table: str
+    code: str
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_dict(self, language: str = "en") -> dict[str, Any]:
+        """Return code, figures and the sentence."""
+        values = {
+            k: None if isinstance(v, float) and not math.isfinite(v) else v
+            for k, v in self.values.items()
+        }
+        text = say(f"{self.table}.{self.code}", language, **self.values)
+        return {"code": self.code, "values": values, "text": text}
+
+
+@dataclass(frozen=True)
+class Change:
+    """A change of the request that would make a plan fit: a field and its new value."""
+
+    field: str
+    value: Any
+
+    def to_dict(self, language: str = "en") -> dict[str, Any]:
+        """Return field, value and the sentence."""
+        key = self.field.rsplit(".", 1)[-1]
+        text = say(f"missing.change.{key}", language, value=self.value)
+        return {"field": self.field, "value": self.value, "text": text}
+
+
+@dataclass(frozen=True)
+class Fix:
+    """Changes that together make a plan fit."""
+
+    changes: tuple[Change, ...]
+
+    def to_dict(self, language: str = "en") -> dict[str, Any]:
+        """Return the changes and one sentence for all."""
+        changes = [change.to_dict(language) for change in self.changes]
+        return {"changes": changes, "text": "; ".join(change["text"] for change in changes)}
+
+
+@dataclass(frozen=True)
+class Alternative:
+    """Another count or split of the same card, or a point of the Pareto front."""
+
+    tier: str
+    gpu: str
+    gpu_count: int
+    tensor_parallel: int
+    pipeline_parallel: int
+    expert_parallel: int
+    data_parallel: int
+    precision: str
+    purchase: float
+    total: float
+    tokens_per_s: float | None
+    ttft_s: float | None
+    tpot_s: float | None
+    scenario: Scenario = field(repr=False)
+    currency: str = "USD"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values; money in the request's currency."""
+        names = (name for name in self.__dataclass_fields__ if name != "scenario")
+        values = {name: getattr(self, name) for name in names}
+        return {**values, "link": scenario_link(self.scenario, self.currency)}
+
+
+@dataclass(frozen=True)
+class Beside:
+    """A second load that runs on the same kind of card at the same time."""
+
+    scenario: Scenario
+    catalog: Catalog = field(repr=False, compare=False)
+
+    @cached_property
+    def estimate(self) -> Estimate:
+        """The ordinary estimate of the second load."""
+        return estimate(self.scenario, self.catalog)
+
+    @property
+    def gpu_count(self) -> int:
+        """Cards that it takes."""
+        return self.scenario.hardware.gpu_count if self.scenario.hardware else 0
+
+    def to_dict(self, language: str = "en") -> dict[str, Any]:
+        """Return cards, split, memory and speed as plain JSON values."""
+        answer = self.estimate.to_dict(language)
+        return {
+            "task": self.scenario.task, "gpu_count": self.gpu_count, **answer["split"],
+            **{name: answer[name] for name in ("precision", "memory", "kv", "performance")},
+        }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Cards, split and precision that answer a scenario. Estimate and cost are made when asked for.
+
+    Attributes:
+        scenario: The scenario with this plan's hardware in it.
+        gpu_count: Cards in use; ``spare_gpus`` more are installed, ``bought`` are to be bought.
+        missing: Of a plan that is only near: by how much it misses.
+    """
+
+    tier: str
+    rank: int
+    gpu: str
+    name: str
+    gpu_count: int
+    spare_gpus: int
+    bought: int
+    owned: int
+    asked_spares: int
+    nodes: int
+    rack_units: float
+    host: str
+    scenario: Scenario
+    precision: str
+    request: Request = field(repr=False)
+    terms: Terms = field(repr=False)
+    price: Price = field(repr=False)
+    catalog: Catalog = field(repr=False, compare=False)
+    beside: Beside | None = None
+    why: tuple[Reason, ...] = ()
+    limits: tuple[Reason, ...] = ()
+    missing: tuple[Reason, ...] = ()
+    fix_search: Callable[[], tuple[Fix, ...]] = field(default=tuple, repr=False, compare=False)
+    alternatives: tuple[Alternative, ...] = ()
+
+    @cached_property
+    def fixes(self) -> tuple[Fix, ...]:
+        """Changes of the request, each enough to make a near miss fit."""
+        return self.fix_search()
+
+    @cached_property
+    def estimate(self) -> Estimate:
+        """The ordinary estimate of this plan."""
+        return estimate(self.scenario, self.catalog)
+
+    @cached_property
+    def cost(self) -> Cost:
+        """The bill of materials and the total."""
+        performance = self.estimate.performance
+        second = self.beside.gpu_count if self.beside else 0
+        inputs = 0 if self.scenario.is_training else self.scenario.serving.input_tokens
+        return plan_cost(
+            self.gpu, self.gpu_count + second, terms=self.terms, host=self.host,
+            spares=self.asked_spares, owned=self.owned, price=self.price,
+            catalog=self.catalog, input_tokens=inputs,
+            performance={
+                name: getattr(performance, name)
+                for name in (
+                    "output_tokens_per_s", "train_tokens_per_s", "requests_per_s",
+                    "prefill_tokens_per_s",
+                )
+            },
+        )  # fmt: skip
+
+    @property
+    def link(self) -> str:
+        """The query of this plan's link."""
+        return scenario_link(self.scenario, self.request.currency)
+
+    def to_dict(self, language: str = "en") -> dict[str, Any]:
+        """Return the contract's plan as plain JSON values."""
+        answer = self.estimate.to_dict(language)
+        hardware = self.scenario.hardware
+        data = (hardware and hardware.data_parallel) or 1
+        split = answer["split"]
+        return {
+            "tier": self.tier, "rank": self.rank, "gpu": self.gpu, "name": self.name,
+            "gpu_count": self.gpu_count, "spare_gpus": self.spare_gpus, "bought": self.bought,
+            "nodes": self.nodes, "host": self.host, "rack_units": self.rack_units,
+            "replicas": data if split["expert_parallel"] <= split["tensor_parallel"] else 1,
+            **split, "precision": answer["precision"],
+            "sharding": self.scenario.fitting.sharding if self.scenario.is_training else None,
+            "memory": answer["memory"], "kv": answer["kv"], "performance": answer["performance"],
+            "cost": self.cost.to_dict(language),
+            "why": [reason.to_dict(language) for reason in self.why],
+            "limits": [reason.to_dict(language) for reason in self.limits],
+            "missing": [reason.to_dict(language) for reason in self.missing],
+            "fixes": [fix.to_dict(language) for fix in self.fixes],
+            "alternatives": [item.to_dict() for item in self.alternatives],
+            "warnings": answer["warnings"], "assumptions": answer["assumptions"],
+            "sources": answer["sources"], "link": self.link,
+            "scenario": self.scenario.model_dump(mode="json", exclude_none=True),
+            "beside": self.beside.to_dict(language) if self.beside else None,
+        }  # fmt: skip
+
+
+def scenario_link(scenario: Scenario, currency: str) -> str:
+    """Return the query of a scenario's link."""
+    return "?" + urlencode(encode(scenario, currency=currency))
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """The answer to a request: plans by tier, the front, the near misses."""
+
+    request: Request
+    tiers: Mapping[str, tuple[Plan, ...]]
+    pareto: tuple[Alternative, ...]
+    nearest: tuple[Plan, ...]
+    warnings: tuple[Notice | Reason, ...]
+    rejected: Mapping[str, str]
+
+    @property
+    def plans(self) -> tuple[Plan, ...]:
+        """All plans of all tiers."""
+        return tuple(plan for plans in self.tiers.values() for plan in plans)
+
+    def to_dict(self, language: str = "en") -> dict[str, Any]:
+        """Return the contract's Recommendation as plain JSON values."""
+        return {
+            "tiers": {
+                tier: {"plans": [plan.to_dict(language) for plan in plans]}
+                for tier, plans in self.tiers.items()
+            },
+            "pareto": [item.to_dict() for item in self.pareto],
+            "nearest": [plan.to_dict(language) for plan in self.nearest],
+            "warnings": [warning.to_dict(language) for warning in self.warnings],
+            "rejected": {
+                gpu: {"code": code, "text": say(f"missing.card.{code}", language)}
+                for gpu, code in sorted(self.rejected.items())
+            },
+            "currency": self.request.currency,
+            "objective": self.request.objective,
+        }

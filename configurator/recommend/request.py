@@ -1,0 +1,170 @@
+"""What a buyer asks: a scenario, and what limits and prices the choice."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+
+from configurator.cost.prices import Condition, Region
+from configurator.errors import InputError
+from configurator.scenario import (
+    Precision,
+    Scenario,
+    _to_input_error,
+    _whole_number,
+    parse_scenario,
+)
+
+Currency = Literal["USD", "CNY"]
+Objective = Literal["cost", "purchase", "per_million_tokens", "latency", "headroom", "energy"]
+Vendor = Literal["NVIDIA", "AMD", "Intel", "Huawei", "Apple"]
+Segment = Literal["consumer", "workstation", "datacenter", "desktop SoC"]
+TierId = Literal["individual", "sme", "enterprise"]
+
+MAX_MONEY = 1e13
+Count = Annotated[int, BeforeValidator(_whole_number), Field(ge=0, le=100_000)]
+Years = Annotated[int, BeforeValidator(_whole_number), Field(ge=1, le=5)]
+Positive = Annotated[float, Field(gt=0, le=MAX_MONEY)]
+Share = Annotated[float, Field(ge=0, le=0.95)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class OwnPrice(_Part):
+    """A company's own price of one card; it replaces the catalog's."""
+
+    gpu: str = Field(max_length=200)
+    price: Positive
+    date: dt.date
+    currency: Currency | None = None
+
+
+class TierEdit(_Part):
+    """A tier's limits changed by the user; what is absent stays. Sums are in the currency asked."""
+
+    max_budget: Positive | None = None
+    max_power_w: Positive | None = None
+    max_gpus: Annotated[int, BeforeValidator(_whole_number), Field(ge=1, le=100_000)] | None = None
+    max_nodes: Annotated[int, BeforeValidator(_whole_number), Field(ge=1, le=100_000)] | None = None
+    require_ecc: bool | None = None
+    least_domain: Count | None = None
+    spare_gpus: Count | None = None
+
+
+class Request(_Part):
+    """A scenario and what limits the choice. Sums are in ``currency``, times seconds.
+
+    Attributes:
+        scenario: What is run; hardware in it is not looked at.
+        also: A second load on the same kind of card, at the same time (training beside serving).
+        region, condition: Where and how cards are bought.
+        vendors, segments, form_factors: Allowed; all if empty.
+        gpus, without_gpus: Only these cards; not these.
+        ecc, vgpu, nvlink: Whether cards must have it; None: the tier decides, or no matter.
+        max_budget: Of the purchase; None: the tier's.
+        max_power_w: At full load, before cooling; None: the tier's.
+        max_power_w_per_host: The same for each machine: what one outlet or rack slot gives.
+        max_gpus, max_rack_units: Of the plan, spares included.
+        sure_prices: Leave out cards whose price is of low confidence.
+        owned: Cards that are there already, by catalog id.
+        spare_gpus: Cards beyond those in use; None: the tier's. ``spare_node`` adds a server.
+        ttft_s_limit: Time to the first token at this load.
+        user_tokens_per_s_limit: Least speed that each user sees.
+        output_tokens_per_s_limit, train_tokens_per_s_limit: Least speed of the deployment.
+        years, utilisation: Of ownership; share of the time at this load.
+        tariff_per_kwh, pue, hosting_per_kw_month, staff_share, support_share, resale_share: Rates;
+            None: the catalog's default of region and tier.
+        objective: What ranks plans.
+        precisions: Of the weights, allowed; the scenario's if empty.
+        prices: A company's own.
+        accept_tight: Whether plans inside the memory estimate's error count as fitting.
+        export_limits: Leave out cards that need an export licence for the region.
+        plans: Shown a tier.
+        tiers: Edits of the tiers' own limits.
+    """
+
+    scenario: Scenario
+    also: Scenario | None = None
+    currency: Currency = "USD"
+    region: Region = "any"
+    condition: Condition = "new"
+    vendors: tuple[Vendor, ...] = ()
+    segments: tuple[Segment, ...] = ()
+    form_factors: tuple[str, ...] = ()
+    gpus: tuple[str, ...] = ()
+    without_gpus: tuple[str, ...] = ()
+    ecc: bool | None = None
+    vgpu: bool | None = None
+    nvlink: bool | None = None
+    max_budget: Positive | None = None
+    max_power_w: Positive | None = None
+    max_power_w_per_host: Positive | None = None
+    max_gpus: Annotated[int, BeforeValidator(_whole_number), Field(ge=1, le=100_000)] | None = None
+    sure_prices: bool = False
+    max_rack_units: Positive | None = None
+    owned: dict[str, Count] = Field(default_factory=dict)
+    spare_gpus: Count | None = None
+    spare_node: bool = False
+    ttft_s_limit: Positive | None = None
+    user_tokens_per_s_limit: Positive | None = None
+    output_tokens_per_s_limit: Positive | None = None
+    train_tokens_per_s_limit: Positive | None = None
+    years: Years = 3
+    utilisation: Annotated[float, Field(gt=0, le=1)] = 0.5
+    tariff_per_kwh: Annotated[float, Field(ge=0, le=100)] | None = None
+    pue: Annotated[float, Field(ge=1, le=5)] | None = None
+    hosting_per_kw_month: Annotated[float, Field(ge=0, le=MAX_MONEY)] | None = None
+    staff_share: Share | None = None
+    support_share: Share | None = None
+    resale_share: Share | None = None
+    objective: Objective = "cost"
+    precisions: tuple[Precision, ...] = ()
+    prices: tuple[OwnPrice, ...] = ()
+    accept_tight: bool = False
+    export_limits: bool = False
+    plans: Annotated[int, BeforeValidator(_whole_number), Field(ge=1, le=100)] = 5
+    tiers: dict[TierId, TierEdit] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _limits_fit_task(self) -> Request:
+        tasks = {s.is_training for s in (self.scenario, self.also) if s is not None}
+        if False not in tasks:
+            for name in ("ttft_s_limit", "user_tokens_per_s_limit", "output_tokens_per_s_limit"):
+                if getattr(self, name) is not None:
+                    raise ValueError(f"{name} has no meaning for {self.scenario.task}; remove it")
+        if True not in tasks and self.train_tokens_per_s_limit is not None:
+            raise ValueError("train_tokens_per_s_limit has no meaning for inference; remove it")
+        return self
+
+
+def parse_request(data: Any) -> Request:
+    """Check a decoded JSON object: a Request, or a bare Scenario with default limits.
+
+    Args:
+        data: The object; one without ``scenario`` is read as a scenario.
+
+    Raises:
+        InputError: Names the first field that cannot be used, its value and the way out.
+    """
+    if not isinstance(data, Mapping):
+        raise InputError("request", "must be a JSON object", data)
+    if "scenario" not in data:
+        return Request(scenario=parse_scenario(data))
+    try:
+        return Request.model_validate(data)
+    except ValidationError as error:
+        found = _to_input_error(error)
+        named = any(problem["loc"] for problem in error.errors(include_url=False))
+        raise InputError(found.field if named else "request", found.message, found.value) from None

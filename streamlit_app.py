@@ -1,0 +1,5 @@
+"""The page's entry: page config, navigation, nothing else."""
+
+from configurator.app.shell import run
+
+run()

@@ -1,0 +1,239 @@
+"""What people do, in a real Chromium. Every visit ends with zero errors and foreign requests."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+
+import pytest
+from playwright.sync_api import expect
+
+from configurator.catalog import load_catalog
+from tests.browser.conftest import Visit, serve
+from tests.nvml_stub import StubEnvironment
+
+Begin = Callable[..., Visit]
+PINNED = "/?v=1&m=Qwen/Qwen3-8B&t=inference&w=bf16&kv=auto&e=vllm&n=10&in=2048&out=512&g=l40s&c=1"
+
+
+def test_first_look_answers_above_the_fold(visit: Begin) -> None:
+    v = visit()
+    page = v.open()
+    assert "Qwen3-8B" in v.verdict()
+    for tier in ("individual", "sme", "enterprise"):
+        assert page.locator(f".st-key-tier_{tier}").is_visible()
+    meter = page.locator(".st-key-meter")
+    expect(meter).to_be_visible()
+    box = meter.bounding_box()
+    assert box is not None
+    assert box["y"] + box["height"] <= 800
+    # Complete although nothing was chosen: defaults, catalog date and all.
+    for parameter in ("v=1", "m=", "t=", "w=", "kv=", "e=", "n=", "in=", "out=", "g=", "cat="):
+        assert parameter in v.query()
+
+
+def test_each_slider_moves_by_keyboard(visit: Begin) -> None:
+    v = visit()
+    v.open(PINNED)
+    for key, parameter in (
+        ("size", "m"),
+        ("concurrency", "n"),
+        ("input_tokens", "in"),
+        ("output_tokens", "out"),
+        ("gpu_count", "c"),
+    ):
+        before = dict(p.split("=", 1) for p in v.query().split("&"))
+        v.changed(lambda key=key: v.slide(key))
+        after = dict(p.split("=", 1) for p in v.query().split("&"))
+        changed = {k for k in before | after if before.get(k) != after.get(k)}
+        assert parameter in changed, key
+
+
+def test_model_search_and_same_answer_in_a_new_browser(visit: Begin) -> None:
+    first = visit()
+    first.open(PINNED)
+    first.changed(lambda: first.pick("model", "mistral-nemo", "Mistral-Nemo"))
+    assert "Mistral-Nemo" in first.verdict()
+    address = first.changed(lambda: first.slide("concurrency"))
+    second = visit()
+    second.open(address.removeprefix(second.url))
+    assert second.verdict() == first.verdict()
+    assert second.query() == first.query()
+
+
+def test_back_undoes_and_forward_redoes(visit: Begin) -> None:
+    v = visit()
+    page = v.open()
+    start, said = page.url, v.verdict()
+    v.changed(lambda: v.slide("concurrency"))
+    later = v.changed(lambda: v.slide("output_tokens"))
+    page.go_back()
+    page.go_back()
+    expect(page).to_have_url(start)
+    v.settle()
+    expect(page.get_by_test_id("stAlert").first).to_have_text(re.compile(r"10 requests"))
+    assert v.verdict() == said
+    page.go_forward()
+    page.go_forward()
+    expect(page).to_have_url(later)
+    expect(page.get_by_test_id("stAlert").first).to_have_text(re.compile(r"12 requests"))
+
+
+def test_reload_keeps_the_answer(visit: Begin) -> None:
+    v = visit()
+    v.open()
+    v.changed(lambda: v.slide("concurrency"))
+    said = v.verdict()
+    v.page.reload()
+    v.settle()
+    assert v.verdict() == said
+
+
+def test_language_switch_keeps_choices(visit: Begin) -> None:
+    v = visit()
+    page = v.open(PINNED)
+    v.changed(lambda: v.pick("precision", "INT4"))
+    v.changed(lambda: page.locator(".st-key-lang").get_by_text("简体中文").click())
+    expect(page.get_by_test_id("stAlert").first).to_contain_text("放得下")
+    assert "w=int4" in v.query()
+    assert "lang=zh" in v.query()
+    expect(page.locator(".st-key-precision")).to_contain_text("INT4")
+    v.changed(lambda: page.locator(".st-key-lang").get_by_text("English").click())
+    expect(page.get_by_test_id("stAlert").first).to_contain_text("fits")
+    assert "w=int4" in v.query()
+
+
+def test_chinese_browser_gets_chinese(visit: Begin) -> None:
+    v = visit(locale="zh-CN", color_scheme="dark")
+    v.open()
+    assert "放得下" in v.verdict()
+    assert "¥" in v.verdict()
+    assert "lang=" not in v.query()
+
+
+def test_preset_change_and_back_to_preset(visit: Begin) -> None:
+    v = visit()
+    page = v.open()
+    v.changed(lambda: v.pick("start_from", "Serve DeepSeek"))
+    assert "DeepSeek-R1" in v.verdict()
+    untouched = page.url
+    v.changed(lambda: v.slide("concurrency"))
+    v.changed(lambda: page.locator(".st-key-back_to_preset button").first.click())
+    assert page.url == untouched
+
+
+def test_use_a_plan_and_ask_why(visit: Begin) -> None:
+    v = visit()
+    page = v.open()
+    page.locator(".st-key-why_sme button").click()
+    expect(page.get_by_test_id("stPopoverBody")).to_contain_text("Bill and running costs")
+    page.keyboard.press("Escape")
+    v.changed(lambda: page.locator(".st-key-use_sme button").first.click())
+    assert re.search(r"g=(?!auto)", v.query())
+    page.locator(".st-key-why summary").click()
+    expect(page.locator(".st-key-why")).to_contain_text("Parameters")
+
+
+def test_bad_link_is_said_and_the_rest_kept(visit: Begin) -> None:
+    v = visit()
+    page = v.open("/?v=1&m=Qwen/Qwen3-14B&n=-3&g=rtx-9999&zzz=1")
+    alert = page.get_by_test_id("stAlert").first
+    expect(alert).to_contain_text("n=-3")
+    expect(alert).to_contain_text("rtx-9999")
+    expect(alert).to_contain_text("zzz")
+    expect(page.get_by_test_id("stAlert").nth(1)).to_contain_text("Qwen3-14B")
+    # Back leads out of the page, not into a loop.
+    page.goto("about:blank")
+    v.open("/?m=Qwen/Qwen3-14B")
+    page.go_back()
+    page.wait_for_timeout(500)
+    page.go_back()
+    expect(page).to_have_url("about:blank")
+
+
+def test_upload_good_and_bad(visit: Begin) -> None:
+    v = visit()
+    page = v.open()
+    page.locator(".st-key-model_by").get_by_text("Upload").click()
+    upload = page.locator(".st-key-upload input[type=file]")
+    upload.set_input_files(
+        {"name": "bad.json", "mimeType": "application/json", "buffer": b"[1, 2, 3]"}
+    )
+    expect(page.get_by_test_id("stSidebar").get_by_test_id("stAlert")).to_contain_text(
+        "JSON object"
+    )
+    config = json.dumps(load_catalog().model_config("Qwen/Qwen3-4B")).encode()
+    upload = page.locator(".st-key-upload input[type=file]")
+    v.changed(
+        lambda: upload.set_input_files(
+            {"name": "mine.json", "mimeType": "application/json", "buffer": config}
+        )
+    )
+    expect(page.get_by_test_id("stMain").get_by_test_id("stAlert").first).to_contain_text(
+        "mine.json"
+    )
+    assert "cfg=" in v.query()
+    page.locator(".st-key-upload input[type=file]").set_input_files(
+        {"name": "big.json", "mimeType": "application/json", "buffer": b" " * (3 << 20)}
+    )
+    expect(page.locator(".st-key-upload")).to_contain_text("2", timeout=10_000)
+    expect(page.get_by_test_id("stMain").get_by_test_id("stAlert").first).to_contain_text(
+        "mine.json"
+    )
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_phone_has_no_sideways_scroll(visit: Begin, scheme: str) -> None:
+    v = visit(viewport={"width": 390, "height": 844}, color_scheme=scheme, is_mobile=True)
+    page = v.open()
+    expect(page.locator(".st-key-meter")).to_be_attached()
+    for part in ("html", "[data-testid=stMain]"):
+        assert page.locator(part).evaluate("part => part.scrollWidth") <= 390
+    # Closed on a phone, so that the answer is what is seen; it opens.
+    expect(page.locator(".st-key-concurrency")).not_to_be_in_viewport()
+    page.get_by_test_id("stExpandSidebarButton").click()
+    expect(page.locator(".st-key-task")).to_be_in_viewport()
+
+
+def test_pages_keep_the_question(visit: Begin) -> None:
+    v = visit()
+    page = v.open()
+    said = v.changed(lambda: v.slide("concurrency")) and v.verdict()
+    page.get_by_test_id("stTopNavLink").filter(has_text="About").click()
+    expect(page.get_by_text("What is counted")).to_be_visible()
+    page.get_by_test_id("stTopNavLink").filter(has_text="Planner").click()
+    v.settle()
+    assert v.verdict() == said
+    expect(page).to_have_url(re.compile("n=12"))
+
+
+def test_machine_without_a_driver(visit: Begin) -> None:
+    v = visit()
+    page = v.open()
+    page.get_by_test_id("stTopNavLink").filter(has_text="This machine").click()
+    expect(page.get_by_text("Nothing is read until you switch it on")).to_be_visible()
+    page.locator(".st-key-watch label").first.click()
+    expect(page.get_by_test_id("stAlert").first).to_contain_text("No NVIDIA driver library")
+
+
+@pytest.fixture(scope="module")
+def two_cards(nvml_stub: StubEnvironment) -> Iterator[str]:
+    yield from serve(nvml_stub("4090"))
+
+
+def test_machine_with_a_card_moves(visit: Begin, two_cards: str) -> None:
+    v = visit(two_cards)
+    page = v.open()
+    page.get_by_test_id("stTopNavLink").filter(has_text="This machine").click()
+    page.locator(".st-key-watch label").first.click()
+    expect(page.get_by_text("RTX 4090").first).to_be_visible()
+    page.locator(".st-key-every").get_by_text("1 s").click()
+    button = page.locator(".st-key-live_csv button")
+    expect(button).to_contain_text("CSV of")
+    before = button.inner_text()
+    expect(button).not_to_have_text(before, timeout=8_000)
+    with page.expect_download() as download:
+        button.click()
+    header = download.value.path().read_text().splitlines()[0]
+    assert header.startswith("timestamp,name,utilization.gpu,memory.used,temperature.gpu")

@@ -22,7 +22,7 @@ from configurator.architecture import Architecture
 from configurator.catalog import Gpu, catalog_dir, load_catalog
 from configurator.cost import Cost, card_price, make_terms, plan_cost
 from configurator.cost.terms import Terms
-from configurator.estimate import Estimate, architecture_of, estimate
+from configurator.estimate import Estimate, estimate
 from configurator.memory.weights import resolve_precision
 from configurator.scenario import Scenario, parse_scenario
 from configurator.units import GIB
@@ -63,6 +63,7 @@ class Evidence(_Part):
 class Comparison(_Part):
     """Our figure against the article's; a range is met anywhere in it.
 
+    ``article`` names a figure of the statement, or a value where the article counts things.
     ``sense``: ``about``, ``at_least`` (less is no fault of the statement) or ``at_most``.
     """
 
@@ -325,8 +326,8 @@ def bf16_cards(q: Question) -> Values:
     return {
         "bf16_cards": len(have),
         "ampere_or_later_cards": len(modern),
+        "without_bf16": sum(not gpu.has_bf16 for gpu in modern),
         "named_cards": len(named),
-        "bf16_per_named": len(have) / len(named),
     }
 
 
@@ -340,7 +341,7 @@ def _capability(gpu: Gpu) -> float:
 def card(q: Question) -> Values:
     """Facts of one card of the catalog."""
     gpu = load_catalog().gpu(q.parameters["gpu"])
-    link = gpu.interconnect
+    link, rate = gpu.interconnect, gpu.rate("bf16")
     return {
         "memory_gb": gpu.memory_gb.value,
         "memory_type": gpu.memory_type or "",
@@ -353,6 +354,7 @@ def card(q: Question) -> Values:
         "joined_cards": gpu.domain_size,
         "ecc": bool(gpu.ecc),
         "vgpu": bool(gpu.vgpu),
+        "bf16_tflops": rate.value if rate else math.nan,
         "tf32": gpu.has_tf32,
         "bf16": gpu.has_bf16,
     }
@@ -408,7 +410,7 @@ def cloud_ratio(q: Question) -> Values:
     room = hourly.total.value / 3 - running
     use = (own_full - running) / room if room > 0 else math.inf
     out["third_from_use"] = use if use <= 1 else None
-    out["never"] = use > 1
+    out["variant"] = None if use <= 1 else "never"
     out["cheaper_from_use"] = hourly.break_even_utilisation
     return out
 
@@ -486,13 +488,15 @@ class Finding:
         """Whether the article's figure is above ours."""
         if self.compared is None:
             return False
-        _, high = _range(self.statement.figures[self.compared.article])
+        _, high = _range(_said(self.statement, self.compared, self.values))
         return bool(high > self.values[self.compared.ours])
 
     def reason(self, language: str = "en") -> str:
         """Return one sentence with the figures filled in."""
         values = {k: _spoken(v, language) for k, v in self.values.items()}
-        return say(f"article.reason.{self.statement.id}", language, **values)
+        variant = self.values.get("variant")
+        key = f"{self.statement.id}_{variant}" if variant else self.statement.id
+        return say(f"article.reason.{key}", language, **values)
 
     def to_dict(self, language: str = "en") -> dict[str, Any]:
         """Return the contract's statement as plain JSON values."""
@@ -506,10 +510,8 @@ class Finding:
             "article": {k: list(_range(v)) if isinstance(v, tuple) else v
                         for k, v in said.figures.items()},
             "ours": shown,
-            "ours_text": "; ".join(figure_text(n, v, language) for n, v in shown.items()),
-            "article_text": "; ".join(
-                figure_text(n, v, language) for n, v in said.figures.items()
-            ),
+            "ours_text": self.ours_text(language),
+            "article_text": self.article_text(language),
             "measured": [
                 {"text": e.text.text(language), "value": e.value, "unit": e.unit,
                  "source": e.source, "date": e.date.isoformat()}
@@ -522,6 +524,18 @@ class Finding:
         }  # fmt: skip
         return out
 
+    def ours_text(self, language: str = "en") -> str:
+        """Return the figure that the verdict rests on, else the first; empty if there is none."""
+        name = self.compared.ours if self.compared else next(iter(self.statement.show), None)
+        return "" if name is None else figure_text(name, _plain(self.values[name]), language)
+
+    def article_text(self, language: str = "en") -> str:
+        """Return the article's side of the same figure; empty if it gives none."""
+        if self.compared is None:
+            return ""
+        figure = _said(self.statement, self.compared, self.values)
+        return figure_text(self.compared.article, figure, language)
+
     def verdict_text(self, language: str = "en") -> str:
         """Return the verdict in words; with the factor where there is one."""
         if self.verdict != "off_by":
@@ -530,6 +544,14 @@ class Finding:
             return say("article.verdict.off", language)
         way = "high" if self.article_is_high else "low"
         return say(f"article.verdict.off_by_{way}", language, factor=self.factor)
+
+
+def _said(
+    statement: Statement, comparison: Comparison, values: Mapping[str, Any]
+) -> float | tuple[float, float]:
+    """The article's side of a comparison."""
+    name = comparison.article
+    return statement.figures[name] if name in statement.figures else float(values[name])
 
 
 def _range(figure: float | tuple[float, float]) -> tuple[float, float]:
@@ -573,7 +595,7 @@ def evaluate(statement: Statement, tolerance: float | None = None) -> Finding:
         verdict = statement.verdict or "holds"
         return Finding(statement, values, verdict, None, None)
     factors = [
-        off_factor(float(values[c.ours]), statement.figures[c.article], c.sense)
+        off_factor(float(values[c.ours]), _said(statement, c, values), c.sense)
         for c in statement.compare
     ]
     worst = max(range(len(factors)), key=factors.__getitem__)
@@ -590,7 +612,7 @@ def evaluate(statement: Statement, tolerance: float | None = None) -> Finding:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, float):
-        return round(value, 4) if math.isfinite(value) else None
+        return float(f"{value:.5g}") if math.isfinite(value) else None
     return value
 
 
@@ -606,6 +628,7 @@ _UNITS: tuple[tuple[str, str], ...] = (
     ("_gib", "gib"), ("_gb", "gb"), ("_gb_per_s", "gb_per_s"), ("_tokens_per_s", "tokens_per_s"),
     ("_share", "share"), ("_use", "share"), ("_factor", "factor"), ("_ratio", "factor"),
     ("_cny", "cny"), ("_b", "billions"), ("_s", "seconds"),
+    ("cards", "cards"), ("cards_needed", "cards"),
 )  # fmt: skip
 
 
@@ -662,20 +685,3 @@ def run_article(as_json: bool, language: str, out: TextIO) -> int:
         out.write(f"{item['id']}  {item['verdict_text']}\n")
         out.write(f"    {item['statement']}\n    {item['reason']}\n")
     return 0
-
-
-def scenario_of(statement_id: str) -> Scenario:
-    """Return the first scenario that a statement speaks of.
-
-    Raises:
-        KeyError: No such statement, or one without a scenario.
-    """
-    for statement in load_article().statements:
-        if statement.id == statement_id and statement.scenarios:
-            return parse_scenario(statement.scenarios[0])
-    raise KeyError(statement_id)
-
-
-def rule_of_thumb(scenario: Scenario) -> float:
-    """Return :func:`rule_of_thumb_gib` of a scenario and its own model."""
-    return rule_of_thumb_gib(scenario, architecture_of(scenario))

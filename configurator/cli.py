@@ -145,7 +145,15 @@ def _calibrate(args: argparse.Namespace) -> int:
 
 
 def _validate(args: argparse.Namespace) -> int:
-    from configurator.validate import compare, format_table, read_cases, report, table, worse_than
+    from configurator.validate import (
+        compare,
+        dump_report,
+        format_table,
+        read_cases,
+        report,
+        table,
+        worse_than,
+    )
 
     found, failed = compare(read_cases(Path(args.truth)))
     rows = table(found)
@@ -154,7 +162,7 @@ def _validate(args: argparse.Namespace) -> int:
         print(f"failed: {line}", file=sys.stderr)
     result = report(found, failed)
     if args.json:
-        Path(args.json).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        Path(args.json).write_text(dump_report(result), encoding="utf-8")
     if args.published:
         published = json.loads(Path(args.published).read_text(encoding="utf-8"))
         worse = worse_than(rows, published["table"])

@@ -262,6 +262,22 @@ def report(found: Sequence[Comparison], failed: Sequence[str]) -> dict[str, Any]
     }
 
 
+def dump_report(result: Mapping[str, Any]) -> str:
+    """Return a report as JSON with one case a line, figures cut to six digits."""
+
+    def cut(value: Any) -> Any:
+        return float(f"{value:.6g}") if isinstance(value, float) else value
+
+    def line(row: Mapping[str, Any]) -> str:
+        return json.dumps({k: cut(v) for k, v in row.items()}, ensure_ascii=False)
+
+    parts = [
+        f'"{name}": [\n' + ",\n".join(line(r) for r in result[name]) + "\n]"
+        for name in ("table", "cases")
+    ]
+    return "{\n" + ",\n".join([*parts, f'"failed": {json.dumps(result["failed"])}']) + "\n}\n"
+
+
 # A median may move by this much (share of the measured value) without being called worse.
 MEDIAN_TOLERANCE = 0.001
 

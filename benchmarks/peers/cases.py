@@ -7,6 +7,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from registry import Peer
+
 from configurator.errors import InputError
 from configurator.estimate import architecture_of, device_of, estimate
 from configurator.memory.weights import resolve_precision, weight_table
@@ -15,7 +17,7 @@ from configurator.units import GIB
 
 SEED = 20261125
 # How a checkpoint of such weights lists them in its header.
-DTYPES = {"fp32": "F32", "fp16": "F16", "bf16": "BF16", "fp8": "F8_E4M3"}
+DTYPES = {"fp32": "F32", "fp16": "F16", "bf16": "BF16"}
 
 
 def value_at(tree: Mapping[str, Any], path: str) -> Any:
@@ -30,7 +32,7 @@ def question(case: Mapping[str, Any], asked: Sequence[str]) -> dict[str, Any] | 
     """Return the line an adapter reads; None for a model that is not given by its config.
 
     The hints stand in for what a peer would read from the Hub: parameters, checkpoint bytes and
-    parameters by dtype (quantized parts as bytes).
+    parameters by dtype as the safetensors header lists them (packed tensors by their bytes).
     """
     scenario = parse_scenario(case["scenario"])
     if not isinstance(scenario.model, ConfigModel) or scenario.hardware is None:
@@ -38,13 +40,15 @@ def question(case: Mapping[str, Any], asked: Sequence[str]) -> dict[str, Any] | 
     arch, device = architecture_of(scenario), device_of(scenario.hardware.gpu)
     precision = resolve_precision(scenario.precision, arch.quantization, arch.native_precision)
     size = weight_table(arch, precision, "transformers").total
-    if precision in DTYPES and precision != "fp8":
+    if precision == "fp8":  # what stays at 16 bits, and the rest
+        wide = max(0, round(size) - arch.parameters)
+        header = {"F8_E4M3": arch.parameters - wide, "BF16": wide}
+    elif precision in DTYPES:
         header = {DTYPES[precision]: arch.parameters}
-    else:  # what stays at 16 bits, and the rest by its bytes
-        low = (2 * arch.parameters - size) if precision == "fp8" else size
-        header = {DTYPES.get(precision, "U8"): round(low)}
-        if precision == "fp8":
-            header["BF16"] = round((size - low) / 2)
+    elif precision in ("mxfp4", "nvfp4"):
+        header = {"U8": round(size)}
+    else:
+        header = {"I32": round(size / 4)}
     return {
         "id": case["id"],
         "scenario": case["scenario"],
@@ -59,23 +63,26 @@ def question(case: Mapping[str, Any], asked: Sequence[str]) -> dict[str, Any] | 
     }
 
 
-def chosen(
-    cases: Sequence[Mapping[str, Any]], quantities: Sequence[str], most: int
-) -> list[dict[str, Any]]:
-    """Return the questions for a peer: every memory case, at most ``most`` cases of speed.
+def chosen(cases: Sequence[Mapping[str, Any]], peer: Peer, most: int) -> list[dict[str, Any]]:
+    """Return the questions for a peer: every memory case and its cases of speed.
 
-    The speed cases are drawn at random with a fixed seed, the same ones for every peer with the
-    same quantities.
+    A slow peer gets at most ``most`` cases of speed, drawn at random with a fixed seed.
     """
     memory, speed = [], []
     for case in cases:
-        asked = [q for q in case["measured"] if q in quantities]
+        asked = [q for q in case["measured"] if q in peer.quantities]
         if not asked:
             continue
         line = question(case, asked)
-        if line is not None:
-            (speed if asked[0].startswith("performance.") else memory).append(line)
-    if len(speed) > most:
+        if line is None:
+            continue
+        if not asked[0].startswith("performance."):
+            memory.append(line)
+        elif (not peer.speed_gpus or line["gpu"]["id"] in peer.speed_gpus) and (
+            not peer.speed_engines or case["scenario"]["engine"] in peer.speed_engines
+        ):
+            speed.append(line)
+    if peer.slow and len(speed) > most:
         speed = random.Random(SEED).sample(speed, most)
     return memory + speed
 

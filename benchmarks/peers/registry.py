@@ -17,6 +17,8 @@ class Peer:
         quantities: What it claims to give, as paths into our Estimate.
         asked: What the adapter calls and hands over.
         given: Quantities that repeat a figure handed in, not found by the peer.
+        slow: Takes a good part of a second a question: gets a sample of the cases of speed.
+        speed_gpus, speed_engines: What its cases of speed are drawn from; empty: all.
     """
 
     name: str
@@ -26,6 +28,9 @@ class Peer:
     quantities: tuple[str, ...]
     asked: str
     given: tuple[str, ...] = ()
+    slow: bool = False
+    speed_gpus: tuple[str, ...] = ()
+    speed_engines: tuple[str, ...] = ()
 
 
 WEIGHTS, CACHE, POOL = "memory.weights_gib", "memory.kv_cache_gib", "kv.capacity_tokens"
@@ -41,6 +46,8 @@ PEERS = (
         "`estimate_kv_cache` with the naive fallback on; config.json as a local folder, engine, "
         "split, lengths, users, quantization where the config does not say it, and for the pool "
         "the card's memory, the share of it and the batched tokens",
+        slow=True, speed_gpus=("h100-sxm", "h200-sxm", "b200-sxm"),
+        speed_engines=("vllm", "sglang", "tensorrt_llm"),
     ),
     Peer(
         "llm-d-planner", "0.3.3", ("llm-d-planner[estimation]==0.3.3", "transformers==5.24.0"),
@@ -55,6 +62,7 @@ PEERS = (
         (WEIGHTS, CACHE, POOL, TTFT, TPOT, DECODE),
         "`fit`; config.json and the parameter count in place of the Hub's, its own GPU id, engine, "
         "dtype, cache dtype, context; speed for one user only, which is all it gives",
+        speed_engines=("vllm", "sglang", "llama_cpp"),
     ),
     Peer(
         "vramcalc", "0.1.2", ("vramcalc==0.1.2",), "MIT", (WEIGHTS, CACHE, PEAK, TOTAL),

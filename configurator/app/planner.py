@@ -519,7 +519,7 @@ def _notices(answer: Estimate) -> None:
             with st.container(horizontal=True, vertical_alignment="center", gap="small"):
                 st.badge(words(f"severity.{notice.severity}"), color=colour[notice.severity])
                 st.markdown(numbers.plain(notice.text(language())), width="stretch")
-                st.caption(f"`{notice.code}`", width="content")
+                st.caption(numbers.plain(notice.code), width="content")
     if answer.assumptions:
         with st.expander(words("assumptions.title", count=len(answer.assumptions))):
             for notice in answer.assumptions:

@@ -6,12 +6,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from configurator.app.form import SPLITS
 from configurator.app.views import need, replaced
 from configurator.errors import InputError
 from configurator.estimate import Estimate
 from configurator.scenario import Hardware, Scenario
 
 LEAST_SAVING_GIB = 0.05
+MORE_CARDS = (2, 4, 8, 16)
 SIXTEEN_BIT = ("bf16", "fp16", "fp32")
 EIGHT_BIT = ("fp8", "int8", "q8_0")
 
@@ -60,14 +62,29 @@ def _serving(answer: Estimate) -> Iterator[_Try]:
         name = "q4_k_m" if scenario.engine == "llama_cpp" else "int4"
         update = {"precision": name}
         yield "weights_4bit", update, scenario.model_copy(update=update), {}
-    half = scenario.serving.concurrency // 2
-    if half:
+    fewer = _fewer_users(scenario)
+    if fewer:
         yield (
             "fewer_users",
-            {"concurrency": half},
-            replaced(scenario, inference__concurrency=half),
-            {"count": half},
+            {"concurrency": fewer},
+            replaced(scenario, inference__concurrency=fewer),
+            {"count": fewer},
         )
+
+
+def _fewer_users(scenario: Scenario) -> int:
+    """Return the largest share of the requests that fits safely; half if all do or none."""
+    wanted = scenario.serving.concurrency
+    for share in (0.75, 0.5, 0.25, 0.1, 0.05):
+        count = int(wanted * share)
+        if count and _safe(replaced(scenario, inference__concurrency=count)):
+            return count if not _safe(scenario) else wanted // 2
+    return wanted // 2
+
+
+def _safe(scenario: Scenario) -> bool:
+    found = need(scenario)
+    return found.high <= found.budget
 
 
 def _training(answer: Estimate) -> Iterator[_Try]:
@@ -105,17 +122,32 @@ def _training(answer: Estimate) -> Iterator[_Try]:
 
 
 def _more_cards(scenario: Scenario) -> Iterator[_Try]:
+    """Yield the fewest cards that fit safely, twice as many where none of the sizes does."""
     hardware = scenario.hardware
     assert hardware is not None
-    count = hardware.gpu_count * 2
-    wider = Hardware(
-        gpu=hardware.gpu, gpu_count=count, allow_cpu_offload=hardware.allow_cpu_offload
-    )
-    changes: dict[str, Any] = {"gpu_count": count}
-    changes |= dict.fromkeys(
-        ("tensor_parallel", "pipeline_parallel", "expert_parallel", "data_parallel")
-    )
-    yield "more_cards", changes, scenario.model_copy(update={"hardware": wider}), {"count": count}
+    sizes = [hardware.gpu_count * factor for factor in MORE_CARDS]
+    wider = [
+        scenario.model_copy(
+            update={
+                "hardware": Hardware(
+                    gpu=hardware.gpu,
+                    gpu_count=count,
+                    allow_cpu_offload=hardware.allow_cpu_offload,
+                )
+            }
+        )
+        for count in sizes
+    ]
+    at = next((i for i, after in enumerate(wider) if _fits_legally(after)), 0)
+    changes = {"gpu_count": sizes[at], **dict.fromkeys(SPLITS)}
+    yield "more_cards", changes, wider[at], {"count": sizes[at]}
+
+
+def _fits_legally(scenario: Scenario) -> bool:
+    try:
+        return _safe(scenario)
+    except InputError:
+        return False
 
 
 def savings(answer: Estimate) -> list[Saving]:

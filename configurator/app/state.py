@@ -174,17 +174,17 @@ def write_link(scenario: Scenario) -> dict[str, str]:
     wanted = link.encode(
         scenario, catalog=catalog_version(), currency=currency(), vendors=chosen_vendors()
     )
-    query = _query()
-    changed = wanted != state["_link"]
-    state["_link"] = wanted
-    if query == wanted:
+    shown = dict(wanted)
+    if language() != _browser_language():
+        shown["lang"] = language()
+    query = st.query_params.to_dict()
+    changed = shown != state.get("_shown")
+    state["_link"], state["_shown"] = wanted, shown
+    if query == shown:
         return wanted
     if not changed and not state.get("_turned") and query in state["_seen"]:
         return wanted
     state["_seen"] = [*state["_seen"], query][-_HISTORY:]
-    shown = dict(wanted)
-    if language() != _browser_language():
-        shown["lang"] = language()
     st.query_params.from_dict(shown)
     return wanted
 

@@ -75,18 +75,32 @@ def _resolved(
     )  # fmt: skip
 
 
-def card_contexts(device: Any) -> tuple[list[tuple[str, str, str, str]], np.ndarray | None]:
-    """Return the distinct cards of a device and, for many, each one's place among them."""
+CardKey = tuple[str, str, str, str]
+_CONTEXTS: dict[int, tuple[Any, list[CardKey], np.ndarray]] = {}
+_CONTEXTS_KEPT = 16
+
+
+def card_contexts(device: Any) -> tuple[list[CardKey], np.ndarray | None]:
+    """Return the distinct cards of a device and, for many, each one's place among them.
+
+    Kept for the last few devices by identity: one ranking asks for the same ones many times.
+    """
     if isinstance(device.id, str):
         return [(device.id, device.architecture, device.vendor, device.segment)], None
-    places: dict[tuple[str, str, str, str], int] = {}
-    index = np.empty(len(device.id), dtype=np.intp)
+    known = _CONTEXTS.get(id(device))
+    if known is not None and known[0] is device:
+        return known[1], known[2]
+    places: dict[CardKey, int] = {}
     columns = [
         np.asarray(x).tolist()
         for x in (device.id, device.architecture, device.vendor, device.segment)
     ]
-    for i, key in enumerate(zip(*columns, strict=True)):
-        index[i] = places.setdefault(key, len(places))
+    index = np.array(
+        [places.setdefault(key, len(places)) for key in zip(*columns, strict=True)], dtype=np.intp
+    )
+    if len(_CONTEXTS) >= _CONTEXTS_KEPT:
+        _CONTEXTS.clear()
+    _CONTEXTS[id(device)] = (device, list(places), index)
     return list(places), index
 
 

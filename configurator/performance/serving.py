@@ -183,10 +183,8 @@ def closed_loop(
     A decode step of the N running sequences takes D. While one request emits its O tokens, each of
     the other N − 1 is replaced once, and every new prompt holds the step it runs in for P:
     ``TPOT = D + interference·(N − 1)·P/O``. A new prompt waits for its own prefill, the running
-    step, and for prompts that arrived with it: ``bunching·P·((N − 1)/2)^bunching_power``. An engine
-    that puts prompts first makes requests fall into step, the more the larger the prompts' share of
-    its time is: ``lockstep·share`` of the interference moves from the gaps between tokens to the
-    wait for the first one (the sum stays). What does not fit the cache queues: ``(C − N)/throughput``. Throughput is ``N·O/(N·P + O·D)``, whatever
+    step, and for prompts that arrived with it: ``bunching·P·((N − 1)/2)^bunching_power``. What does
+    not fit the cache queues: ``(C − N)/throughput``. Throughput is ``N·O/(N·P + O·D)``, whatever
     the order.
 
     Args:
@@ -218,15 +216,11 @@ def closed_loop(
     if draft is not None:
         step_s = step_s * (1.0 + draft.draft_cost * draft.draft_tokens) / draft.tokens_per_step
     others = running - 1.0
-    load = running * shared_s / (running * shared_s + outputs * step_s)
-    in_step = np.minimum(c["lockstep"], 0.95) * load
     interference = c["interference"] * others * shared_s / outputs
-    in_step_s = interference * in_step * outputs
-    interference = interference * (1.0 - in_step)
     tpot = step_s + interference
     request_s = alone_s + c["request_s"]
     waits = np.where(others > 0, c["step_wait"] * step_s, 0.0)
-    bunching = c["bunching"] * shared_s * (others / 2.0) ** c["bunching_power"] + in_step_s
+    bunching = c["bunching"] * shared_s * (others / 2.0) ** c["bunching_power"]
     cycle = c["request_s"] + running * shared_s + (alone_s - shared_s) + outputs * step_s
     queue = np.maximum(each - running, 0.0) / running * cycle
     ttft = request_s + waits + bunching + queue

@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from types import SimpleNamespace
 
-from peer_protocol import GIB, Question, config_folder, serve
-
-# The peer's package has this file's name.
-sys.path = [p for p in sys.path if not p.endswith("adapters")]
-os.environ["HF_HUB_OFFLINE"] = "1"
-
 from accelerate.commands import estimate
+from peer_protocol import GIB, Question, config_folder, serve
 
 estimate.verify_on_hub = lambda *_: SimpleNamespace(config={}, library_name="transformers")
 DTYPES = {"fp32": "float32", "bf16": "float16", "fp16": "float16", "int8": "int8", "int4": "int4",

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import logging
-import sys
-import warnings
-
-from peer_protocol import GIB, Question, config_folder, serve
-
-# The peer's package has this file's name.
-sys.path = [p for p in sys.path if not p.endswith("adapters")]
-warnings.simplefilter("ignore")
+from typing import Any
 
 from aiconfigurator.cli.api import cli_estimate
-from aiconfigurator_core.sdk.memory import estimate_kv_cache
+from aiconfigurator_core.sdk.memory import KVCacheEstimator, estimate_kv_cache
+from aiconfigurator_core.sdk.perf_database import get_latest_database_version
+from peer_protocol import GIB, Question, config_folder, serve
 
 logging.disable(logging.CRITICAL)
 
@@ -24,6 +19,7 @@ SYSTEMS = {
 }  # fmt: skip
 BACKENDS = {"vllm": "vllm", "sglang": "sglang", "tensorrt_llm": "trtllm"}
 KV = {"bf16": "bfloat16", "fp16": "bfloat16", "fp8": "fp8", "int8": "int8"}
+POOL = "kv.capacity_tokens"
 BATCHED_TOKENS = 8192  # what both engines take by default on such cards
 
 
@@ -71,22 +67,38 @@ def _speed(question: Question, system: str) -> dict[str, float]:
     }
 
 
-def _pool(question: Question, system: str) -> dict[str, float]:
+def _pool(question: Question, system: str | None) -> dict[str, float]:
     sizes, replicas = _split(question)
+    backend = BACKENDS[question.engine]
     total = question.engine != "tensorrt_llm"
     share = question.inference.get("gpu_memory_utilization") or 0.9
-    held = estimate_kv_cache(
-        str(config_folder(question)), system, BACKENDS[question.engine],
-        max_num_tokens=int(question.inference.get("max_num_batched_tokens") or BATCHED_TOKENS),
-        max_batch_size=int(question.inference.get("max_num_seqs") or 256),
-        memory_fraction_kind="of_total" if total else "of_free", memory_fraction_value=share,
-        gpu_memory_capacity_bytes_override=int(question.gpu["memory_gib"] * GIB),
-        allow_naive_fallback=True, **sizes, **_modes(question),
-    )  # fmt: skip
-    ranks = sizes["attention_dp_size"] * replicas
-    out = {"kv.capacity_tokens": held["total_kv_size_tokens"] * ranks}
-    if held["memory_breakdown"]:
-        out["memory.weights_gib"] = held["memory_breakdown"]["weights_bytes"] / GIB
+    capacity = int(question.gpu["memory_gib"] * GIB)
+    request: dict[str, Any] = {
+        "max_num_tokens": int(question.inference.get("max_num_batched_tokens") or BATCHED_TOKENS),
+        "max_batch_size": int(question.inference.get("max_num_seqs") or 256),
+        **sizes,
+        **_modes(question),
+    }
+    folder, out = str(config_folder(question)), {}
+    if system:
+        version = get_latest_database_version(system=system, backend=backend)
+        parts = KVCacheEstimator.from_request(folder, system, backend, version, **request)
+        out["memory.weights_gib"] = parts.breakdown["weights_bytes"] / GIB
+    else:
+        version = None
+    if POOL not in question.hints["asked"]:
+        return out
+    try:
+        held = estimate_kv_cache(
+            folder, system or "none", backend, version,
+            memory_fraction_kind="of_total" if total else "of_free", memory_fraction_value=share,
+            gpu_memory_capacity_bytes_override=capacity, allow_naive_fallback=True, **request,
+        )  # fmt: skip
+    except ValueError:
+        if not out:
+            raise
+        return out  # its weights stand, though by its count no pool is left
+    out[POOL] = held["total_kv_size_tokens"] * sizes["attention_dp_size"] * replicas
     return out
 
 
@@ -97,7 +109,7 @@ def answer(question: Question) -> dict[str, float]:
     if any(q.startswith("performance.") for q in question.hints["asked"]):
         question.needs(system, f"no data for {question.gpu['id']}")
         return _speed(question, str(system))
-    return _pool(question, system or "none")
+    return _pool(question, system)
 
 
 serve(answer)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from peer_protocol import GIB, Question, serve
 from hf_mem.safetensors.kv_cache import compute_safetensors_kv_cache_size, resolve_kv_cache_dtype
 from hf_mem.safetensors.metadata import parse_safetensors_metadata
+from peer_protocol import GIB, Question, serve
 
 
 def answer(question: Question) -> dict[str, float]:
@@ -25,7 +25,8 @@ def answer(question: Question) -> dict[str, float]:
         config, dtype, question.context, int(question.inference["concurrency"])
     )
     out = {"memory.kv_cache_gib": size / GIB}
-    if question.hardware["gpu_count"] == 1:
+    # vLLM and SGLang fill a share of the card whatever the model needs.
+    if question.engine == "transformers" and question.hardware["gpu_count"] == 1:
         total = (metadata.bytes_count + size) / GIB
         out |= {"memory.total_gib": total, "memory.peak_allocated_gib": total}
     return out

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
-
-from peer_protocol import Question, config_folder, serve
 from hf_vram_calc.calculator import LlmodelMemoryResult, ParameterCalculator, VRAMCalculator
 from hf_vram_calc.config import ConfigManager
 from hf_vram_calc.parser import ConfigParser
+from peer_protocol import Question, config_folder, serve
 
-os.environ["HF_HUB_OFFLINE"] = "1"
 CALCULATOR = VRAMCalculator(ConfigManager())
 DTYPES = {"bf16": "bf16", "fp16": "fp16", "fp32": "fp32", "fp8": "fp8", "int8": "int8",
           "int4": "int4", "nf4": "int4", "mxfp4": "mxfp4", "nvfp4": "nvfp4"}  # fmt: skip

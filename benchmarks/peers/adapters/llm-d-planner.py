@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-from peer_protocol import Question, config_folder, serve
+from peer_protocol import GIB, Question, config_folder, serve
 from planner import capacity_planner as planner
 
 HEADER: dict[str, int] = {}  # parameters by dtype, as the Hub's safetensors index gives them
@@ -21,14 +21,18 @@ def answer(question: Question) -> dict[str, float]:
     tensor, pipeline, data = question.tensor, question.pipeline, question.data
     context = int(question.inference.get("max_model_len") or question.context)
     share = question.inference.get("gpu_memory_utilization") or 0.9
-    blocks = planner.total_kv_cache_blocks(
-        folder, config, context, question.gpu["memory_gib"], share, tp=tensor, pp=pipeline, dp=data
+    # The pool over all GPUs by one token over all layers, as its own max_concurrent_requests
+    # divides them. (total_kv_cache_blocks divides the same pool by one GPU's part of a token: at
+    # TP 2 it says twice as many.)
+    pool = planner.allocatable_kv_cache_memory(
+        folder, config, question.gpu["memory_gib"], share, tensor, pipeline, data, context
     )
+    token = planner.KVCacheDetail(folder, config, context).per_token_memory_bytes
     return {
         "memory.weights_gib": planner.per_gpu_model_memory_required(
             folder, config, tensor, pipeline
         ),
-        "kv.capacity_tokens": blocks * 16,
+        "kv.capacity_tokens": pool * GIB / token,
     }
 
 

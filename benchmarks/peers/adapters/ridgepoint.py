@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 
-from peer_protocol import GIB, Question, serve
-
 import ridgepoint
+from peer_protocol import GIB, Question, serve
 from ridgepoint import hf
 
 GPUS = {

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-
 from peer_protocol import GIB, Question, serve
-
 from vramcalc import estimate
 
 DTYPES = {"bf16": "bf16", "fp16": "fp16", "fp32": "fp32"}
@@ -28,9 +26,12 @@ def answer(question: Question) -> dict[str, float]:
     if question.serves:
         return _out(
             estimate(
-                question.config, mode="inference", dtype=dtype, seq_len=question.context,
+                question.config,
+                mode="inference",
+                dtype=dtype,
+                seq_len=question.context,
                 batch=int(question.inference["concurrency"]),
-            )  # fmt: skip
+            )
         )
     train = question.training
     precision = train.get("mixed_precision", "pure_bf16")

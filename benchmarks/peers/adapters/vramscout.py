@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-
 from peer_protocol import Question, config_folder, serve
-
 from vramscout import modern_v06
 from vramscout.modern_v07 import plan_modern
 

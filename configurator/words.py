@@ -25,9 +25,13 @@ def _flatten(table: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
 
 @lru_cache(maxsize=4)
 def messages(language: str) -> Mapping[str, str]:
-    """Return all messages of a language by dotted key."""
-    path = resources.files("configurator") / "i18n" / f"{language}.toml"
-    return _flatten(tomllib.loads(path.read_text(encoding="utf-8")))
+    """Return all messages of a language by dotted key, from ``i18n/<language>[-topic].toml``."""
+    flat: dict[str, str] = {}
+    for path in (resources.files("configurator") / "i18n").iterdir():
+        name = path.name.removesuffix(".toml")
+        if name == language or name.startswith(f"{language}-"):
+            flat |= _flatten(tomllib.loads(path.read_text(encoding="utf-8")))
+    return flat
 
 
 def say(key: str, language: str = DEFAULT_LANGUAGE, /, **values: Any) -> str:

@@ -106,8 +106,17 @@ def _attention(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> Any:
     return _Flash.apply(query, key, value)
 
 
-def _no_mask(*_: Any, **__: Any) -> None:
+# Plain functions: a mock keeps the arguments of its last call, tensors among them.
+def _nothing(*_: Any, **__: Any) -> None:
     return None
+
+
+def _yes(*_: Any, **__: Any) -> bool:
+    return True
+
+
+def _itself(module: Any, *_: Any, **__: Any) -> Any:
+    return module
 
 
 @contextmanager
@@ -115,11 +124,9 @@ def _as_on_a_card() -> Iterator[None]:
     masks = masking_utils.ALL_MASK_ATTENTION_FUNCTIONS._global_mapping
     with (
         mock.patch.object(torch.nn.functional, "scaled_dot_product_attention", _attention),
-        mock.patch.dict(masks, {"sdpa": _no_mask}),
-        mock.patch.object(sdpa_attention, "use_gqa_in_sdpa", lambda *_: True),
-        mock.patch.object(
-            BaseTunerLayer, "_move_adapter_to_device_of_base_layer", lambda *_, **__: None
-        ),
+        mock.patch.dict(masks, {"sdpa": _nothing}),
+        mock.patch.object(sdpa_attention, "use_gqa_in_sdpa", _yes),
+        mock.patch.object(BaseTunerLayer, "_move_adapter_to_device_of_base_layer", _nothing),
     ):
         yield
 
@@ -143,7 +150,7 @@ def _model(job: Job, config: transformers.PretrainedConfig) -> torch.nn.Module:
     if job.mode == "lora":
         adapters = LoraConfig(r=16, lora_alpha=32, target_modules="all-linear")
         # PEFT moves each new layer to its base's device; fake tensors have only one.
-        with mock.patch.object(torch.nn.Module, "to", lambda self, *_, **__: self):
+        with mock.patch.object(torch.nn.Module, "to", _itself):
             model = get_peft_model(model, adapters)
         if job.checkpointing:
             model.enable_input_require_grads()

@@ -77,6 +77,8 @@ class Curve:
     now: Mark
     breaks: tuple[Mark, ...]
     hover: tuple[str, ...]
+    other: tuple[float, ...] = ()
+    other_name: str = ""
 
 
 def _figure(data: list[dict[str, Any]], height: int, layout: dict[str, Any]) -> go.Figure:
@@ -216,6 +218,19 @@ def curve(data: Curve, *, height: int = CURVE_HEIGHT) -> go.Figure:
             "showlegend": False,
         }
     )  # fmt: skip
+    if data.other:
+        traces.append(
+            {
+                "type": "scatter",
+                "mode": "lines",
+                "x": list(data.x),
+                "y": list(data.other),
+                "name": data.other_name,
+                "line": {"color": COLOURS["optimizer"], "width": 2.5, "dash": "dot"},
+                "hovertemplate": data.other_name + ": %{y:.1f} GiB<extra></extra>",
+                "showlegend": True,
+            }
+        )
     shapes: list[dict[str, Any]] = [
         {
             "type": "line", "xref": "paper", "x0": 0, "x1": 1, "yref": "y",
@@ -257,6 +272,7 @@ def curve(data: Curve, *, height: int = CURVE_HEIGHT) -> go.Figure:
             ticktext=[text for _, text in data.x_ticks],
         ),
         "yaxis": _axis(title={"text": data.y_title, "standoff": 4}, range=[0, top]),
+        "legend": {"x": 0.02, "y": 0.99, "yanchor": "top", "bgcolor": "rgba(0,0,0,0)"},
     }
     return _figure(traces, height, layout)
 
@@ -293,11 +309,11 @@ def history(
         for index, (name, values) in enumerate(series)
     ]
     layout = {
-        "xaxis": _axis(),
+        "xaxis": _axis(tickformat="%H:%M:%S"),
         "yaxis": _axis(
             title={"text": y_title}, range=[0, top] if top else None, rangemode="tozero"
         ),
-        "legend": {"orientation": "h", "y": -0.2},
+        "legend": {"orientation": "h", "y": -0.25, "yanchor": "top"},
         "showlegend": len(series) > 1,
     }
     return _figure(traces, height, layout)

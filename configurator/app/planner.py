@@ -476,21 +476,29 @@ def _meter(answer: Estimate) -> None:
 
 
 @lru_cache(maxsize=128)
-def curves(scenario_json: str, tongue: str) -> tuple[tuple[charts.Curve, str], ...]:
+def curves(
+    scenario_json: str, tongue: str, rule: bool = False
+) -> tuple[tuple[charts.Curve, str], ...]:
     """Return the curves of a scenario and what each shows in words."""
     scenario = parse_scenario(json.loads(scenario_json))
     limit = views.architecture_of(scenario).context_length
     found = []
     for axis in views.axes(scenario, limit, tongue):
         data = views.curve(scenario, axis, tongue)
+        if rule:
+            data = views.with_rule_of_thumb(data, scenario, axis, tongue)
         found.append((data, views.curve_text(data, tongue)))
     return tuple(found)
 
 
 def _curves(answer: Estimate) -> None:
     text = answer.scenario.model_dump_json(exclude_none=True)
-    st.markdown(f"**{words('curve.title')}**")
-    for number, (column, (data, alt)) in enumerate(zip(st.columns(2), curves(text, language()))):
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.markdown(f"**{words('curve.title')}**", width="content")
+        st.space("stretch")
+        rule = st.toggle(words("curve.with_rule"), key="rule", help=words("help.rule"))
+    drawn = curves(text, language(), rule)
+    for number, (column, (data, alt)) in enumerate(zip(st.columns(2), drawn)):
         figure = charts.curve(data)
         column.plotly_chart(figure, key=f"curve_{number}", alt=alt, config=charts.CONFIG)
         column.caption(numbers.plain(alt))

@@ -15,6 +15,8 @@ STYLE = Path(__file__).parent / "page.css"
 _PAGES = (
     ("planner", "", ":material/calculate:"),
     ("machine", "machine", ":material/memory:"),
+    ("evidence", "evidence", ":material/fact_check:"),
+    ("article", "article", ":material/fact_check:"),
     ("about", "about", ":material/info:"),
 )
 
@@ -29,8 +31,8 @@ def run() -> None:
         menu_items={"Get help": None, "Report a bug": None, "About": words("menu_about")},
     )
     st.html(STYLE)
-    pages = [
-        st.Page(
+    pages = {
+        name: st.Page(
             PAGES / f"{name}.py",
             title=words(f"page.{name}"),
             icon=icon,
@@ -38,8 +40,9 @@ def run() -> None:
             default=not address,
         )
         for name, address, icon in _PAGES
-    ]
-    chosen = st.navigation(pages, position="top")
+    }
+    st.session_state["_pages"] = pages  # for links from page to page
+    chosen = st.navigation(list(pages.values()), position="top")
     came_from = st.session_state.get("_page")
     st.session_state["_turned"] = came_from not in (None, chosen.url_path)
     st.session_state["_page"] = chosen.url_path

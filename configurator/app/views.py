@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from configurator.app import numbers
 from configurator.app.charts import Curve, Mark, Part
+from configurator.article import rule_of_thumb_gib
 from configurator.catalog import load_catalog
 from configurator.errors import InputError
 from configurator.estimate import (
@@ -378,6 +379,18 @@ def curve(scenario: Scenario, axis: Axis, language: str) -> Curve:
             for value, n in zip(values, needs)
         ),
     )
+
+
+def with_rule_of_thumb(data: Curve, scenario: Scenario, axis: Axis, language: str) -> Curve:
+    """Return a curve with the article's rule of thumb beside ours, shared evenly by the cards."""
+    hardware = scenario.hardware
+    assert hardware is not None
+    arch = architecture_of(scenario)
+    rule = tuple(
+        rule_of_thumb_gib(at(scenario, axis.path, int(value)), arch) / hardware.gpu_count
+        for value in data.x
+    )
+    return replace(data, other=rule, other_name=say("app.curve.rule", language))
 
 
 def curve_text(data: Curve, language: str) -> str:

@@ -1,0 +1,5 @@
+"""Page: see :mod:`configurator.app.answers`."""
+
+from configurator.app.answers import page
+
+page()

@@ -1,0 +1,5 @@
+"""Page: see :mod:`configurator.app.evidence`."""
+
+from configurator.app.evidence import page
+
+page()

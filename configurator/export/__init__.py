@@ -1,0 +1,1 @@
+"""Files made from an answer: code to launch it."""

@@ -61,7 +61,8 @@ def main():
     card = first["gpus"][0]
     scenario = parse_scenario(
         {
-            "model": {"config": CONFIG, "name": "llama 8B"}, "precision": "bf16",
+            "model": {"config": CONFIG, "name": "llama 8B"},
+            "precision": "bf16",
             "engine": "transformers",
             "inference": {"concurrency": BATCH, "input_tokens": PROMPT, "output_tokens": STEPS + 1},
             "hardware": {"gpu": card["catalog_id"]},

@@ -55,9 +55,7 @@ class Family:
         self.prior_mean: list[float] = []
         self.prior_width: list[float] = []
         self.members: dict[str, list[tuple[int, np.ndarray]]] = {}
-        self.masks = {
-            q: np.array([r.quantity == q for r in rows]) for q in EXPECTED_ERROR
-        }
+        self.masks = {q: np.array([r.quantity == q for r in rows]) for q in EXPECTED_ERROR}
         for item in self.spec:
             if item.fixed:
                 continue

@@ -418,7 +418,7 @@ class Amd:
                 self.smi: Any = importlib.import_module("amdsmi")
             self.smi.amdsmi_init()
             self.handles = list(self.smi.amdsmi_get_processor_handles())
-        except Exception as error:  # noqa: BLE001 - import raises KeyError, calls their own classes
+        except Exception as error:
             raise Unavailable(_problem("amd_error", detail=repr(error))) from None
         self.match = match
         self.driver = self._ask("amdsmi_get_gpu_driver_info", "driver_version", self.handles[:1])
@@ -427,7 +427,7 @@ class Amd:
         try:
             answer = getattr(self.smi, function)(*args)
             answer = answer if key is None else answer[key]
-        except Exception:  # noqa: BLE001 - as above
+        except Exception:
             return None
         return None if answer in ("N/A", "", 0xFFFF, 0xFFFFFFFF) else answer
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from configurator.engines import constant
@@ -73,7 +74,7 @@ def measure_card(index: int = 0, budget_s: float = 60.0) -> dict[str, Any]:
     size = int(min(COPY_BYTES, free // 4))
     source = torch.empty(size, dtype=torch.uint8, device="cuda")
     target = torch.empty_like(source)
-    copy_s = _seconds(torch, lambda a=target, b=source: a.copy_(b), share)
+    copy_s = _seconds(torch, partial(target.copy_, source), share)
     del source, target
     measured: dict[str, float] = {"copy_gbps": 2 * size / copy_s / 1e9}
     card: dict[str, Any] = {
@@ -86,7 +87,7 @@ def measure_card(index: int = 0, budget_s: float = 60.0) -> dict[str, Any]:
         left = torch.randn(MATRIX, MATRIX, device="cuda").to(kind)
         right = torch.randn(MATRIX, MATRIX, device="cuda").to(kind)
         result = torch.empty(MATRIX, MATRIX, device="cuda", dtype=kind)
-        seconds = _seconds(torch, lambda a=left, b=right, c=result: torch.mm(a, b, out=c), share)
+        seconds = _seconds(torch, partial(torch.mm, left, right, out=result), share)
         measured[f"{precision}_tflops"] = 2 * MATRIX**3 / seconds / 1e12
         if precision != "fp32":
             card[f"{precision}_tflops"] = measured[f"{precision}_tflops"] / constant(

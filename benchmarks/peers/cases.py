@@ -63,6 +63,16 @@ def question(case: Mapping[str, Any], asked: Sequence[str]) -> dict[str, Any] | 
     }
 
 
+def _drawn(line: Mapping[str, Any], peer: Peer) -> bool:
+    """Whether a case of speed is of the kind that the peer claims to answer."""
+    scenario = line["scenario"]
+    return (
+        (not peer.speed_gpus or line["gpu"]["id"] in peer.speed_gpus)
+        and (not peer.speed_engines or scenario["engine"] in peer.speed_engines)
+        and (not peer.one_user or scenario["inference"]["concurrency"] == 1)
+    )
+
+
 def chosen(cases: Sequence[Mapping[str, Any]], peer: Peer, most: int) -> list[dict[str, Any]]:
     """Return the questions for a peer: every memory case and its cases of speed.
 
@@ -78,9 +88,7 @@ def chosen(cases: Sequence[Mapping[str, Any]], peer: Peer, most: int) -> list[di
             continue
         if not asked[0].startswith("performance."):
             memory.append(line)
-        elif (not peer.speed_gpus or line["gpu"]["id"] in peer.speed_gpus) and (
-            not peer.speed_engines or case["scenario"]["engine"] in peer.speed_engines
-        ):
+        elif _drawn(line, peer):
             speed.append(line)
     if peer.slow and len(speed) > most:
         speed = random.Random(SEED).sample(speed, most)

@@ -8,6 +8,7 @@ Runs inside the peer's own environment, so it knows only the standard library. A
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import signal
@@ -84,7 +85,7 @@ def config_folder(question: Question, **changes: Any) -> Path:
     """Write the case's config.json into a folder of its own, as a downloaded model has it."""
     config = {**question.config, **changes}
     text = json.dumps(config, sort_keys=True)
-    folder = _FOLDER / f"model-{abs(hash(text)):x}"
+    folder = _FOLDER / f"model-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
     if not folder.exists():
         folder.mkdir(parents=True)
         (folder / "config.json").write_text(text, encoding="utf-8")
@@ -108,7 +109,8 @@ def serve(answer: Callable[[Question], Mapping[str, float]]) -> None:
         try:
             reply |= {k: float(v) for k, v in answer(question).items()}
         except (Exception, SystemExit) as error:
-            reply["refused"] = f"{type(error).__name__}: {error}"[:300]
+            reason = f"{type(error).__name__}: {error}".replace(str(_FOLDER), "folder")
+            reply["refused"] = reason[:300]
         finally:
             signal.alarm(0)
         reply["seconds"] = time.perf_counter() - start

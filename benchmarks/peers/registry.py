@@ -19,6 +19,7 @@ class Peer:
         given: Quantities that repeat a figure handed in, not found by the peer.
         slow: Takes a good part of a second a question: gets a sample of the cases of speed.
         speed_gpus, speed_engines: What its cases of speed are drawn from; empty: all.
+        one_user: Its speed is that of one request alone.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Peer:
     slow: bool = False
     speed_gpus: tuple[str, ...] = ()
     speed_engines: tuple[str, ...] = ()
+    one_user: bool = False
 
 
 WEIGHTS, CACHE, POOL = "memory.weights_gib", "memory.kv_cache_gib", "kv.capacity_tokens"
@@ -61,8 +63,12 @@ PEERS = (
         "ridgepoint", "0.1.2", ("ridgepoint==0.1.2",), "MIT",
         (WEIGHTS, CACHE, POOL, TTFT, TPOT, DECODE),
         "`fit`; config.json and the parameter count in place of the Hub's, its own GPU id, engine, "
-        "dtype, cache dtype, context; speed for one user only, which is all it gives",
+        "dtype, cache dtype, context; speed for one "
+        "user only, which is all it gives, and of llama.cpp on one GPU only (on several it answers "
+        "with as many times the speed)",
         speed_engines=("vllm", "sglang", "llama_cpp"),
+        given=(WEIGHTS,),
+        one_user=True,
     ),
     Peer(
         "vramcalc", "0.1.2", ("vramcalc==0.1.2",), "MIT", (WEIGHTS, CACHE, PEAK, TOTAL),
@@ -74,6 +80,7 @@ PEERS = (
         "`plan_modern`; config.json as a local folder, parameters and (quantized models) "
         "checkpoint bytes in place of the Hub's, engine, TP, the card's memory, share, chunk; no "
         "inner reserve; its longest context for one user is the pool",
+        given=(WEIGHTS,),
     ),
     Peer(
         "hf-mem", "0.5.6", ("hf-mem==0.5.6",), "MIT", (CACHE, PEAK, TOTAL),
@@ -84,14 +91,14 @@ PEERS = (
         "accelerate", "1.15.0", ("accelerate==1.15.0", "transformers==5.24.0", "torch"),
         "Apache-2.0", (WEIGHTS, PEAK, RESERVED, TOTAL),
         "`accelerate estimate-memory`, columns Total Size and Training using Adam; config.json as "
-        "a local folder, dtype. It takes no batch and no length",
+        "a local folder, dtype. It takes no batch and no length. A model is read once and kept",
     ),
     Peer(
         "hf-vram-calc", "1.0.9", ("hf-vram-calc==1.0.9", "accelerate==1.15.0",
                                   "transformers==5.24.0"),
         "MIT", (WEIGHTS, CACHE, PEAK, RESERVED, TOTAL),
         "its calculator; config.json, dtype, batch, length, LoRA rank; inference, training and "
-        "LoRA totals as printed",
+        "LoRA totals as printed. A model is read once and kept",
     ),
 )  # fmt: skip
 
@@ -101,7 +108,8 @@ NOT_RUN = {
     "database or the Hub; take no config.json offline",
     "llm-mem-planner 0.2.2": "DeepSeek-like MLA models only",
     "genz-llm 0.0.16": "named models only; ideal roofline, no engine",
-    "llm-analysis 0.2.2, vidur 0.0.26": "PyPI releases cannot read today's config.json files",
+    "llm-analysis 0.2.2": "its PyPI release refuses Llama and Qwen",
+    "vidur 0.0.26": "simulates a handful of models that it has profiles of",
     "fitllm, gguf-parser-go, gpustack, LLM-Viewer, gpu_poor, fjacquet/llmvram, AMD llm-sizer, "
     "canirun.ai, DeepSpeed and Megatron estimators, EleutherAI cookbook, ConfigIQ": "not on PyPI "
     "as an estimator",

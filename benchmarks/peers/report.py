@@ -64,12 +64,16 @@ def _quantile(errors: Sequence[float], share: float) -> float | None:
     return float(np.quantile(errors, share)) if errors else None
 
 
+def _short(value: float | None) -> float | None:
+    return None if value is None else float(f"{value:.6g}")
+
+
 def compare(
     peer: Peer, questions: Sequence[Mapping[str, Any]], cases: Mapping[str, Mapping[str, Any]],
     theirs: Mapping[str, Any], own: Mapping[str, Mapping[str, float]],
     seconds: Mapping[str, float],
 ) -> dict[str, Any]:  # fmt: skip
-    """Return the peer's rows, times, reasons for refusing and every single figure."""
+    """Return the peer's rows, times, reasons for refusing and every figure it gave."""
     answers = theirs["answers"]
     groups: dict[tuple[str, str, str], list[tuple[float | None, float | None]]] = {}
     figures = []
@@ -82,10 +86,12 @@ def compare(
             error = None if value is None else abs(value / measured[quantity] - 1)
             ours_error = None if ours is None else abs(ours / measured[quantity] - 1)
             groups.setdefault(key, []).append((error, ours_error))
-            figures.append({
-                "case": line["id"], "quantity": quantity, "measured": measured[quantity],
-                "theirs": value, "ours": ours,
-            })  # fmt: skip
+            if value is not None:
+                figures.append({
+                    "case": line["id"], "quantity": quantity,
+                    "measured": _short(measured[quantity]), "theirs": _short(value),
+                    "ours": _short(ours),
+                })  # fmt: skip
     rows = []
     for (quantity, task, engine), pairs in groups.items():
         both = [(a, b) for a, b in pairs if a is not None and b is not None]
@@ -160,15 +166,18 @@ def _tables(found: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, ...]]]]
 
 
 HEAD = ("tool", "answered", "refused", "median", "p90", "ours, median", "ours, p90")
-TIMES = ("tool", "version", "licence", "questions", "refused", "a question, mean", "ours, the same")
+TIMES = (
+    "tool", "version", "licence", "questions", "refused", "mean time", "median time", "ours, mean",
+)  # fmt: skip
 
 
 def _times(found: Mapping[str, Any]) -> list[tuple[str, ...]]:
     return [
         (
             p["name"], p["version"], p["licence"], str(p["questions"]),
-            str(p["questions"] - len({f["case"] for f in p["figures"] if f["theirs"] is not None})),
-            _time(p["seconds_a_question"]), _time(p["our_seconds_a_question"]),
+            str(p["questions"] - len({f["case"] for f in p["figures"]})),
+            _time(p["seconds_a_question"]), _time(p["seconds_median"]),
+            _time(p["our_seconds_a_question"]),
         )
         for p in found["peers"]
     ]  # fmt: skip
@@ -199,7 +208,7 @@ def markdown(found: Mapping[str, Any]) -> str:
         "Written by `benchmarks/peers/run.py`. Errors are |answer ÷ measured − 1|. *Ours* is this "
         "project on exactly the cases that the tool in that line answered, in the same run. "
         "A slow tool's cases of speed are a random sample with a fixed seed. † the tool was handed "
-        "the checkpoint's size, which it reads from the Hub. *Tensor peak*, *reserved* and *device "
+        "the checkpoint's parameters or size, which it reads from the Hub. *Tensor peak*, *reserved* and *device "
         "memory* of a tool that gives one total are all compared with that total. Our "
         "coefficients were calibrated on the speed cases, so ours is in-sample there; the "
         "held-out figures are those of `configurator validate` and the calibration's own table.",
@@ -208,7 +217,10 @@ def markdown(found: Mapping[str, Any]) -> str:
     for title, lines in _tables(found):
         out += [f"## {title}", "", *table(HEAD, lines), ""]
     out += ["## Time and versions", "", *table(TIMES, _times(found)), ""]
-    out += ["Time is inside the running tool, start-up and import left out.", ""]
+    out += [
+        "Time a question inside the running tool: start-up and import left out; tables that it "
+        "loads with the first question of a kind count in the mean.", "",
+    ]  # fmt: skip
     out += ["## What each was asked", ""]
     for peer in found["peers"]:
         out.append(f"- **{peer['name']} {peer['version']}**: {peer['asked']}.")

@@ -16,7 +16,7 @@ _PAGES = (
     ("planner", "", ":material/calculate:"),
     ("machine", "machine", ":material/memory:"),
     ("evidence", "evidence", ":material/fact_check:"),
-    ("article", "article", ":material/fact_check:"),
+    ("article", "article", ":material/article:"),
     ("about", "about", ":material/info:"),
 )
 

@@ -128,9 +128,7 @@ def break_even_month(purchase: Any, own_per_month: Any, rent_per_month: Any) -> 
         return np.where(saved > 0, np.asarray(purchase, dtype=float) / saved, np.inf)
 
 
-def break_even_utilisation(
-    fixed: Any, per_busy_share: Any, rent_all_the_time: Any
-) -> Any:
+def break_even_utilisation(fixed: Any, per_busy_share: Any, rent_all_the_time: Any) -> Any:
     """Return the share of the time in use above which owning beats renting by the hour.
 
     Owning costs ``fixed + per_busy_share · u``, renting ``rent · u``; infinite if never.
@@ -140,9 +138,7 @@ def break_even_utilisation(
         return np.where(gain > 0, np.asarray(fixed, dtype=float) / gain, np.inf)
 
 
-def prompt_share(
-    requests_per_s: Any, input_tokens: Any, prefill_tokens_per_s: Any
-) -> Any:
+def prompt_share(requests_per_s: Any, input_tokens: Any, prefill_tokens_per_s: Any) -> Any:
     """Return the share of busy time that goes into prompts, at most 1."""
     with np.errstate(divide="ignore", invalid="ignore"):
         share = np.asarray(requests_per_s * input_tokens, dtype=float) / prefill_tokens_per_s

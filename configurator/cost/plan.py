@@ -104,9 +104,7 @@ def totals(
     support = purchase * terms.support
     running = energy + hosting + support
     total, staff, resale = formulas.ownership(purchase, running, years, terms.resale, terms.staff)
-    return Totals(
-        purchase, energy, hosting, support, staff, resale, total, average, peak, kwh
-    )
+    return Totals(purchase, energy, hosting, support, staff, resale, total, average, peak, kwh)
 
 
 @dataclass(frozen=True, slots=True)

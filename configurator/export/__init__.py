@@ -1,1 +1,1 @@
-"""Files made from an answer: code to launch it."""
+"""What leaves the page: papers of a plan, files to start it, price lists."""

@@ -281,22 +281,31 @@ def quantize_script(answer: Estimate, precision: str) -> str:
     scheme = {"fp8": "FP8_DYNAMIC", "int8": "W8A16", "int4": "W4A16", "nvfp4": "NVFP4A16"}[
         precision
     ]
+    calibrated = precision == "int4"
+    kind = "GPTQModifier" if calibrated else "QuantizationModifier"
+    module = "gptq" if calibrated else "quantization"
+    samples = (
+        '    dataset="open_platypus",\n    num_calibration_samples=512,\n    max_seq_length=2048,\n'
+        if calibrated
+        else ""
+    )
     return (
-        f'"""Quantise the weights to {precision} with LLM Compressor; vLLM and SGLang load it."""\n\n'
+        f'"""Quantise the weights to {precision}; vLLM and SGLang load the result."""\n\n'
         "from llmcompressor import oneshot\n"
-        "from llmcompressor.modifiers.quantization import QuantizationModifier\n"
+        f"from llmcompressor.modifiers.{module} import {kind}\n"
         "from transformers import AutoModelForCausalLM, AutoTokenizer\n\n"
         f"MODEL = {json.dumps(model_reference(answer))}\n"
         f"OUTPUT = {json.dumps(f'{file_stem(answer)}-{precision}')}\n\n"
+        "tokenizer = AutoTokenizer.from_pretrained(MODEL)\n"
         'model = AutoModelForCausalLM.from_pretrained(MODEL, dtype="auto")\n'
         "oneshot(\n"
         "    model=model,\n"
-        "    recipe=QuantizationModifier(\n"
-        f'        targets="Linear", scheme={json.dumps(scheme)}, ignore=["lm_head"]\n'
-        "    ),\n"
+        "    tokenizer=tokenizer,\n"
+        f'    recipe={kind}(targets="Linear", scheme={json.dumps(scheme)}, ignore=["lm_head"]),\n'
+        f"{samples}"
         ")\n"
         "model.save_pretrained(OUTPUT, save_compressed=True)\n"
-        "AutoTokenizer.from_pretrained(MODEL).save_pretrained(OUTPUT)\n"
+        "tokenizer.save_pretrained(OUTPUT)\n"
     )
 
 
@@ -431,7 +440,8 @@ def _arguments(answer: Estimate, fsdp: bool, deepspeed: bool) -> list[tuple[str,
         ("num_train_epochs", "1"),
         ("learning_rate", rate),
         ("optim", json.dumps(OPTIMIZERS[fitting.optimizer])),
-        ("bf16", str(mode in ("amp_bf16", "bf16_master"))),
+        # DeepSpeed refuses a mode that differs from its own file's.
+        ("bf16", str(mode in ("amp_bf16", "bf16_master") or (deepspeed and mode == "pure_bf16"))),
         ("fp16", str(mode == "amp_fp16")),
         ("logging_steps", "10"),
         ("save_strategy", '"epoch"'),
@@ -492,25 +502,27 @@ def fsdp_config(answer: Estimate) -> dict[str, Any]:
 
 def accelerate_config(answer: Estimate) -> str:
     """Return the same as an ``accelerate launch --config_file`` YAML."""
-    fitting, split = answer.scenario.fitting, answer.split
+    fitting = answer.scenario.fitting
     hosts, per_host = _hosts(answer)
     precision = {"amp_fp16": "fp16", "fp32": "no", "pure_bf16": "no"}.get(
         fitting.mixed_precision, "bf16"
     )
-    config = fsdp_config(answer)
+    names = {"cpu_offload": "offload_params"}
     lines = [
+        "# accelerate launch --config_file accelerate.yaml train.py",
+        "# Instead of torchrun; take fsdp and fsdp_config out of TrainingArguments then.",
         "compute_environment: LOCAL_MACHINE",
         "distributed_type: FSDP",
         f"mixed_precision: '{precision}'",
         f"num_machines: {hosts}",
-        f"num_processes: {split.data if hosts == 1 else hosts * per_host}",
+        f"num_processes: {hosts * per_host}",
         "machine_rank: 0",
         "main_training_function: main",
         "fsdp_config:",
     ]
-    for name, value in config.items():
+    for name, value in fsdp_config(answer).items():
         text = str(value).lower() if isinstance(value, bool) else value
-        lines.append(f"  fsdp_{name}: {text}")
+        lines.append(f"  fsdp_{names.get(name, name)}: {text}")
     return "\n".join(lines) + "\n"
 
 

@@ -112,8 +112,18 @@ def _case_rows(case: Mapping[str, Any], wanted: Mapping[str, float]) -> list[Row
         )  # fmt: skip
     return [
         Row(
-            case["id"], case["group"], family, engine, model_key(arch), device.id, quantity,
-            float(value), context, sums, plan, inputs,
+            case["id"],
+            case["group"],
+            family,
+            engine,
+            model_key(arch),
+            device.id,
+            quantity,
+            float(value),
+            context,
+            sums,
+            plan,
+            inputs,
         )
         for quantity, value in wanted.items()
     ]

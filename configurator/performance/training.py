@@ -145,8 +145,12 @@ def training_step(model: Workload, plan: TrainingPlan, c: Coefficients) -> dict[
     unpacked = plan.quantized * weights * 2.5
     dequantize = unpacked * (2.0 + plan.checkpointing) * c["dequantize_passes"]
     moved = (casts + dequantize) / plan.bandwidth
-    launches = model.layers / p * c["layer_s"] * (2.0 + plan.checkpointing) * (
-        1.0 + plan.adapters * c["adapter_launches"]
+    launches = (
+        model.layers
+        / p
+        * c["layer_s"]
+        * (2.0 + plan.checkpointing)
+        * (1.0 + plan.adapters * c["adapter_launches"])
     )
     busy = combine(linear + attention + elementwise + moved, launches, c["launch_overlap"])
     busy = busy * (1.0 + (p - 1.0) / plan.accumulation)

@@ -97,9 +97,15 @@ def _reads(layer: Layer, count: int, kv_bits: float) -> list[CacheRead]:
             decode = prefill = 0.0
         out.append(
             CacheRead(
-                count * cache.elements_per_token * kv_bits / 8, float(cache.heads), window,
-                float(cache.ratio), count * cache.fixed_bytes_per_token, count * state,
-                float(cache.state_heads), count * decode, count * prefill,
+                count * cache.elements_per_token * kv_bits / 8,
+                float(cache.heads),
+                window,
+                float(cache.ratio),
+                count * cache.fixed_bytes_per_token,
+                count * state,
+                float(cache.state_heads),
+                count * decode,
+                count * prefill,
             )
         )
     return out

@@ -257,9 +257,7 @@ def candidates_of(catalog: Catalog, rows: Rows, rules: SplitRules) -> Candidates
     group = rows.tier[row] * len(cards.gpus) + card
     top = int(group.max()) + 1 if len(group) else 0
     tensor, pipeline, expert, data = (np.ascontiguousarray(column) for column in split.T)
-    return Candidates(
-        row, tensor, pipeline, expert, data, group, top, take(cards.device, card)
-    )
+    return Candidates(row, tensor, pipeline, expert, data, group, top, take(cards.device, card))
 
 
 def take(device: Device, index: Ints) -> Device:

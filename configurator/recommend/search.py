@@ -91,18 +91,14 @@ def search(request: Request, catalog: Catalog, tiers: tuple[Tier, ...]) -> Searc
     terms = tuple(tier_terms(request, tier, catalog) for tier in tiers)
     owned = tuple(sorted((card_id(catalog, gpu, "owned"), n) for gpu, n in request.owned.items()))
     beside = None if request.also is None else search(_second(request), catalog, tiers)
-    rows = rows_of(
-        catalog, tiers, owned, request.spare_gpus, request.spare_node, _fewest(beside)
-    )
+    rows = rows_of(catalog, tiers, owned, request.spare_gpus, request.spare_node, _fewest(beside))
     prices = card_prices(request, catalog, cards)
     sums = row_totals(request, catalog, tiers, terms, cards, rows, prices)
     rejected, allowed = card_mask(request, catalog, tiers, cards, rows, prices, arch)
     rules = split_rules(arch, request.scenario.engine, request.scenario.is_training)
     candidates = candidates_of(catalog, rows, rules)
     variants = variants_of(request, arch)
-    parts = [
-        _evaluate(v, n, arch, candidates, allowed[n], rows) for n, v in enumerate(variants)
-    ]
+    parts = [_evaluate(v, n, arch, candidates, allowed[n], rows) for n, v in enumerate(variants)]
     found = parts[0] if len(parts) == 1 else _join(parts)
     if not request.accept_tight:
         low_high = interval(request.scenario.engine, request.scenario.task)

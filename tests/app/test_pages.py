@@ -56,7 +56,7 @@ def test_no_chinese_outside_the_messages() -> None:
 def test_every_message_of_the_page_is_used() -> None:
     source = "\n".join(p.read_text(encoding="utf-8") for p in APP.rglob("*.py"))
     source = source.replace("'", '"')
-    families = re.findall(r'[fr]?"(?:app\.)?((?:\w+\.)*)\{', source)
+    families = re.findall(r'"(?:app\.)?([a-z_.-]+)\{', source)
     prefixes = {f"app.{family}" for family in families if family}
     for key in messages("en"):
         if not key.startswith("app."):

@@ -30,7 +30,13 @@ CONFIGS = Path(__file__).parents[2] / "catalog" / "models" / "configs"
 
 
 def dims(
-    model_type: str, hidden: int, layers: int, heads: int, kv: int, ffn: int, vocab: int,
+    model_type: str,
+    hidden: int,
+    layers: int,
+    heads: int,
+    kv: int,
+    ffn: int,
+    vocab: int,
     **more: Any,
 ) -> dict[str, Any]:
     return {

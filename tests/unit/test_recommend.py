@@ -90,9 +90,7 @@ def brute_force(request: Request, tier_number: int) -> dict[str, float]:
                     answer = estimate(parse_scenario({**asked, "hardware": hardware}))
                 except InputError:
                     continue
-                cost = plan_cost(
-                    gpu_id, count, terms=terms, host=host.id, spares=tier.spare_gpus
-                )
+                cost = plan_cost(gpu_id, count, terms=terms, host=host.id, spares=tier.spare_gpus)
                 if within_limits(request, tier, terms, answer, cost):
                     best[gpu_id] = min(best.get(gpu_id, float("inf")), cost.total.value)
     return best

@@ -48,7 +48,8 @@ def answer(question: Question) -> dict[str, float]:
         "memory.kv_cache_gib": capacity["bytes_per_seq"] * sequences / count / GIB,
         "kv.capacity_tokens": pool / capacity["bytes_per_seq"] * capacity["ctx"],
     }
-    if sequences == 1:  # it gives the speed of one stream
+    # It gives the speed of one stream. llama.cpp's GPUs take turns, which it does not know.
+    if sequences == 1 and (count == 1 or question.engine != "llama_cpp"):
         speed = found["speed"]
         out["performance.ttft_s"] = speed["ttft_s"]["best"]
         out["performance.tpot_s"] = 1 / speed["decode_tok_s"]["best"]

@@ -1,0 +1,44 @@
+"""Ways to need less memory are worked out on the scenario, and do what they say."""
+
+from __future__ import annotations
+
+import pytest
+
+from configurator.app.form import form_of, scenario_of
+from configurator.app.presets import presets
+from configurator.app.savings import savings
+from configurator.estimate import estimate
+from configurator.scenario import Hardware, Scenario
+from tests.app.conftest import healthy, query, start
+
+
+def on(scenario: Scenario, gpu: str, count: int) -> Scenario:
+    return scenario.model_copy(update={"hardware": Hardware(gpu=gpu, gpu_count=count)})
+
+
+@pytest.mark.parametrize("preset", presets(), ids=lambda p: p.id)
+def test_saves_what_it_says(preset) -> None:  # type: ignore[no-untyped-def]
+    answer = estimate(on(preset.scenario, "h100-sxm", 4))
+    found = savings(answer)
+    assert found
+    for saving in found:
+        after = estimate(saving.scenario)
+        less = answer.memory.required_gib - after.memory.required_gib
+        assert less == pytest.approx(saving.saved_gib), saving.code
+        assert saving.fits == (after.memory.fits is True)
+        # The button does the same to the form.
+        held = form_of(answer.scenario) | dict(saving.changes)
+        assert estimate(scenario_of(held)).memory.required_gib == pytest.approx(
+            after.memory.required_gib
+        )
+
+
+def test_fix_button_makes_it_fit() -> None:
+    at = start(m="Qwen/Qwen3-8B", w="bf16", n="8", g="rtx-4060-ti-16gb", c="1", **{"in": "2048"})
+    assert at.error
+    fixes = [b for b in at.button if b.key.startswith("fix_") and "nearest" not in b.key]
+    assert fixes
+    fixes[0].click()
+    healthy(at.run())
+    assert at.success
+    assert query(at)["g"] == "rtx-4060-ti-16gb"

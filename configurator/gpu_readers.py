@@ -182,6 +182,7 @@ class Nvml:
         self._read_nvlink()
 
     def close(self) -> None:
+        """Let the driver go."""
         with contextlib.suppress(self.nvml.NVMLError):
             self.nvml.nvmlShutdown()
 
@@ -473,6 +474,7 @@ class Amd:
         return tuple(readings), tuple(problems)
 
     def close(self) -> None:
+        """Let the driver go."""
         with contextlib.suppress(Exception):
             self.smi.amdsmi_shut_down()
 

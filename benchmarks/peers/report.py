@@ -208,8 +208,9 @@ def markdown(found: Mapping[str, Any]) -> str:
         "Written by `benchmarks/peers/run.py`. Errors are |answer ÷ measured − 1|. *Ours* is this "
         "project on exactly the cases that the tool in that line answered, in the same run. "
         "A slow tool's cases of speed are a random sample with a fixed seed. † the tool was handed "
-        "the checkpoint's parameters or size, which it reads from the Hub. *Tensor peak*, *reserved* and *device "
-        "memory* of a tool that gives one total are all compared with that total. Our "
+        "the checkpoint's parameters or size, which it reads from the Hub. "
+        "*Tensor peak*, *reserved* and *device memory* of a tool that gives one total are "
+        "all compared with that total. Our "
         "coefficients were calibrated on the speed cases, so ours is in-sample there; the "
         "held-out figures are those of `configurator validate` and the calibration's own table.",
         "",

@@ -14,6 +14,7 @@ from configurator.app import numbers
 from configurator.app.state import bound_words, language, language_switch, open_session, words
 from configurator.article import article_report, load_article
 from configurator.scenario import parse_scenario
+from configurator.words import say
 
 COLOURS = {"holds": "green", "holds_with_conditions": "orange", "off_by": "red"}
 PLANNER = "planner"
@@ -78,10 +79,19 @@ def _statement(item: Mapping[str, Any]) -> None:
         st.markdown(f"**{numbers.plain(item['statement'])}**")
         st.markdown(numbers.plain(item["reason"]))
         for evidence in item["measured"]:
-            st.caption(evidence_text(evidence))
+            st.caption(evidence_text(evidence, language()))
 
 
-def evidence_text(evidence: Mapping[str, Any]) -> str:
-    """Return a measured figure with its source, as plain text."""
-    parts = [str(evidence[name]) for name in ("text", "source") if evidence.get(name)]
-    return numbers.plain(": ".join(parts))
+def evidence_text(evidence: Mapping[str, Any], tongue: str) -> str:
+    """Return a measured figure with its unit, source and day, as plain text."""
+    value = numbers.significant(float(evidence["value"]), tongue, 4)
+    day = numbers.date(str(evidence["date"]), tongue)
+    text = say(
+        "app.article_page.measured",
+        tongue,
+        text=evidence["text"],
+        value=f"{value} {evidence['unit']}".strip(),
+        source=evidence["source"],
+        date=day,
+    )
+    return numbers.plain(text)

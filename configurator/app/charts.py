@@ -34,6 +34,7 @@ OUTLINE = "rgba(128,128,128,0.9)"
 LIMIT = "#D55E00"
 GRID = "rgba(128,128,128,0.25)"
 METER_HEIGHT = 170
+CROWDED = 0.9  # of the limit: from here on the curve would run through the limit's label
 CURVE_HEIGHT = 300
 GAUGE_HEIGHT = 230
 CONFIG = {
@@ -240,7 +241,9 @@ def curve(data: Curve, *, height: int = CURVE_HEIGHT) -> go.Figure:
     notes: list[dict[str, Any]] = [
         {
             "x": 0, "y": data.limit.value, "xref": "paper", "yref": "y", "text": data.limit.text,
-            "showarrow": False, "xanchor": "left", "yanchor": "bottom", "font": {"color": LIMIT},
+            "showarrow": False, "xanchor": "left",
+            "yanchor": "top" if data.y[0] > CROWDED * data.limit.value else "bottom",
+            "font": {"color": LIMIT},
         }
     ]  # fmt: skip
     middle = (_log10(data.x[0]) + _log10(data.x[-1])) / 2

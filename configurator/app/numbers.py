@@ -66,8 +66,8 @@ def tokens(value: float) -> str:
 
 
 def tokens_about(value: float) -> str:
-    """Return a token count rounded down to whole K once it has two digits of them."""
-    return tokens(value - value % 1024 if value >= 10 * 1024 else value)
+    """Return a token count rounded down to whole K from 4K on."""
+    return tokens(value - value % 1024 if value >= 4 * 1024 else value)
 
 
 def gib(value: float, language: str = "en") -> str:

@@ -509,6 +509,9 @@ def _speed(answer: Estimate) -> None:
     if not figures:
         return
     st.markdown(f"**{words('speed.title')}**")
+    if answer.memory.fits is False:
+        st.caption(words("speed.not"))
+        return
     for column, figure in zip(st.columns(len(figures)), figures):
         column.metric(figure.name, figure.value, help=figure.meaning)
         if figure.range:

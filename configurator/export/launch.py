@@ -2,8 +2,8 @@
 
 Everything is derived from the estimate's scenario and split. Names that a user may have chosen
 never reach a shell or a script unquoted. Flags follow vLLM 0.24, SGLang 0.5, llama.cpp of 2026,
-TensorRT-LLM 1, transformers 5, PEFT, DeepSpeed 0.17 and Megatron Core; their documentation was
-read on 2026-11-24.
+TensorRT-LLM 1, transformers 5, PEFT, DeepSpeed 0.17 and Megatron Core. Those of the serving engines
+and of transformers were checked against their documentation in November 2026.
 """
 
 from __future__ import annotations

@@ -27,6 +27,8 @@ _MONEY = {
     "GBP": "[$£-809]#,##0.00",
 }  # fmt: skip
 _ENDS = ("value", "low", "high")
+# Inputs without a range.
+_SINGLE = ("years", "utilisation", "idle", "card_w", "host_w", "exchange")
 _SHEETS = ("summary", "bill", "cost", "memory", "sources", "exclusions")
 # Moves a sum that lies on half a cent to the side that the engine rounds it to.
 _NUDGE = 1e-10
@@ -265,10 +267,7 @@ class _Book:
         }  # fmt: skip
         rows: list[tuple[str, str, float | Range, str, str, str]] = []
         for rate in rates.values():
-            amount = rate.amount
-            one = float(amount.value) if amount.low == amount.high else amount
-            single = rate.id in ("years", "utilisation", "idle", "card_w", "host_w", "exchange")
-            figure = float(amount.value) if single else amount if single is False else one
+            figure = float(rate.amount.value) if rate.id in _SINGLE else rate.amount
             pattern = formats.get(rate.id, plain)
             rows.append((rate.id, rate.label, figure, rate.unit, rate.sources, pattern))
             if rate.id == "card_w":
@@ -291,7 +290,7 @@ class _Book:
             self.cells[name] = self.ref("cost", at, 1)
 
     def _cost(self) -> None:
-        sheet, facts, cells = self.sheets["cost"], self.facts, self.cells
+        sheet = self.sheets["cost"]
         labels = [
             self.say(f"head.{key}") for key in ("item", "value", "low", "high", "unit", "sources")
         ]
@@ -310,7 +309,6 @@ class _Book:
         row = self._sums(sheet, row + 1)
         row = self._cloud(sheet, row + 1)
         row = self._by_year(sheet, row + 1)
-        cells["cost_end"] = ""
         self.page("cost", (46, 18, 18, 18, 16, 14, 14), (row, 6), 0)
         sheet.freeze_panes(2, 1)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
+from urllib.parse import unquote
 
 import pytest
 from playwright.sync_api import expect
@@ -237,3 +238,73 @@ def test_machine_with_a_card_moves(visit: Begin, two_cards: str) -> None:
         button.click()
     header = download.value.path().read_text().splitlines()[0]
     assert header.startswith("timestamp,name,utilization.gpu,memory.used,temperature.gpu")
+
+
+def test_a_fix_button_makes_it_fit(visit: Begin) -> None:
+    v = visit()
+    page = v.open(
+        "/?v=1&m=Qwen/Qwen3-8B&t=inference&w=bf16&kv=auto&e=vllm&n=10&in=2048&out=512"
+        "&g=rtx-4060-ti-16gb&c=1"
+    )
+    assert "does not fit" in v.verdict()
+    v.changed(lambda: page.locator(".st-key-fixes button").first.click())
+    assert "fits on" in v.verdict()
+
+
+def test_the_article_opens_in_the_planner(visit: Begin) -> None:
+    v = visit()
+    page = v.open()
+    page.get_by_test_id("stTopNavLink").filter(has_text="The article").click()
+    expect(page.get_by_text("39 statements")).to_be_visible()
+    page.get_by_test_id("stPageLink").nth(1).get_by_role("link").click()
+    v.settle()
+    expect(page).to_have_url(re.compile("m=deepseek-ai"))
+    expect(page.get_by_test_id("stAlert").first).to_contain_text("deepseek-llm-7b-base")
+
+
+def test_evidence_page(visit: Begin) -> None:
+    v = visit(locale="zh-CN")
+    page = v.open()
+    page.get_by_test_id("stTopNavLink").filter(has_text="准确度").click()
+    expect(page.locator(".js-plotly-plot").first).to_be_visible()
+
+
+def test_fine_tuning_in_chinese_in_the_dark(visit: Begin) -> None:
+    v = visit(locale="zh-CN", color_scheme="dark")
+    page = v.open()
+    v.changed(lambda: page.locator(".st-key-task").get_by_text("微调").click())
+    v.changed(lambda: v.pick("method", "QLoRA"))
+    assert "w=nf4" in v.query()
+    v.changed(lambda: page.locator(".st-key-gradient_checkpointing label").first.click())
+    v.changed(lambda: v.slide("sequence_length"))
+    assert "seq=3072" in v.query()
+    assert "QLoRA" in v.verdict()
+
+
+def test_link_as_text_is_the_address(visit: Begin) -> None:
+    v = visit()
+    page = v.open(PINNED)
+    page.locator(".st-key-link summary").click()
+    text = page.locator(".st-key-link code").inner_text()
+    other = visit()
+    other.open(text.removeprefix(v.url))
+    assert unquote(other.query()) == unquote(v.query())
+    assert other.verdict() == v.verdict()
+
+
+def test_rule_of_thumb_and_how_to_read(visit: Begin) -> None:
+    v = visit()
+    page = v.open(PINNED)
+    page.locator(".st-key-rule label").first.click()
+    expect(page.locator(".st-key-curve_0")).to_contain_text("rule of thumb")
+    page.locator(".st-key-tour button").first.click()
+    expect(page.get_by_test_id("stPopoverBody")).to_contain_text("Back undoes")
+
+
+def test_vendor_and_currency(visit: Begin) -> None:
+    v = visit()
+    page = v.open()
+    v.changed(lambda: page.locator(".st-key-vendors").get_by_text("NVIDIA").click())
+    assert "by=NVIDIA" in v.query()
+    v.changed(lambda: page.locator(".st-key-currency").get_by_text("CNY").click())
+    assert "CN¥" in v.verdict()

@@ -127,15 +127,21 @@ class TestProfiles:
         stamp = snapshot.pop("timestamp")
         memory = snapshot.pop("system_memory")
         owner = pwd.getpwuid(os.getuid()).pw_name
-        assert stamp[10] == "T" and stamp[-6] in "+-"
+        assert stamp[10] == "T"
+        assert stamp[-6] in "+-"
         assert 0 < memory["available_gib"] < memory["total_gib"]
         processes = [
             {
                 "pid": pid,
                 "memory_gib": 0.75,
                 "owner": owner,
-                "command": [sys.executable, "-c", "import time; time.sleep(60)", *serving[:-1]]
-                + [HIDDEN],
+                "command": [
+                    sys.executable,
+                    "-c",
+                    "import time; time.sleep(60)",
+                    *serving[:-1],
+                    HIDDEN,
+                ],
                 "scenario": {
                     "task": "inference",
                     "engine": "vllm",

@@ -40,16 +40,16 @@ def validation():
     lines = [
         "`configurator validate --truth tests/truth`, cases measured on real hardware:",
         "",
-        "| quantity | engine | task | cases | median error | 9 in 10 within | inside our 90 % interval "
-        "| rule of thumb |",
+        "| quantity | engine | task | cases | median error | 9 in 10 within "
+        "| inside our 90 % interval | rule of thumb |",
         "| --- | --- | --- | ---: | ---: | ---: | ---: | ---: |",
     ]
     for row in table(found):
         if row.n < 3:
             continue
         lines.append(
-            f"| {NAMES[row.quantity]} | {row.engine} | {row.task} | {row.n} | {percent(row.median)} "
-            f"| {percent(row.p90)} | {percent(row.coverage)} | {percent(row.rule_median)} |"
+            f"| {NAMES[row.quantity]} | {row.engine} | {row.task} | {row.n} "
+            f"| {percent(row.median)} | {percent(row.p90)} | {percent(row.coverage)} | {percent(row.rule_median)} |"
         )
     return "\n".join(lines)
 

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from configurator.errors import InputError
 from configurator.export import text
+from configurator.export.facts import fits_word
 from configurator.recommend import Plan
 from configurator.words import say
 
@@ -86,8 +87,7 @@ def compare(plans: Sequence[Plan], language: str = "en") -> tuple[Compared, ...]
     for name in ("tensor", "pipeline", "expert", "data"):
         add(f"{name}_parallel", [getattr(split, name) for split in splits])
     option("precision", [plan.precision for plan in plans])
-    fits = [{True: "yes", False: "no"}.get(m.fits is True, "no") for m in memory]
-    fits = ["tight" if m.fits == "tight" else f for m, f in zip(memory, fits)]
+    fits = [fits_word(plan.estimate) for plan in plans]
     shown = tuple(say(f"export.fits.{f}", language) for f in fits)
     label = say("export.field.fits", language)
     rows.append(Compared("fits", label, shown, tuple(fits), len(set(fits)) > 1, ()))

@@ -164,6 +164,7 @@ class Facts:
     rates: Mapping[str, Rate]
     terms: tuple[TermRow, ...]
     rent_sources: Mapping[str, str]
+    per_token_label: str
     exclusions: tuple[str, ...]
     sources: tuple[SourceRow, ...] = field(repr=False)
 
@@ -216,7 +217,7 @@ def facts_of(plan: Plan, request: Request, language: str, address: str = "") -> 
     )
     bill = _bill(plan, language, sources)
     rates = _rates(plan, language, sources)
-    rents = {
+    rents: dict[str, str] = {
         rent.rental: sources.all(
             words(f"rental.{rent.rental}"), ((s, rent.price.date) for s in rent.price.sources)
         )
@@ -230,15 +231,16 @@ def facts_of(plan: Plan, request: Request, language: str, address: str = "") -> 
     notices = [n for n in (*answer.warnings, *answer.assumptions) if n.severity != "info"]
     notices += [n for n in answer.assumptions if n.severity == "info"]
     notes = [n.text(language) for n in notices]
-    notes += [note["text"] for note in named["assumptions"]]
+    said = {reason.code for reason in plan.limits}
+    unsaid = (note for note in named["assumptions"] if f"price_{note['code']}" not in said)
+    notes += [note["text"] for note in unsaid]
     notes += [reason.to_dict(language)["text"] for reason in (*plan.missing, *plan.limits)]
+    cards = f"{plan.gpu_count} × {plan.name}"
+    title = words("title", cards=cards, model=model_name(plan.scenario))
     link = encode(plan.scenario, catalog=catalog.version, currency=plan.terms.currency)
-    fits = {True: "yes", False: "no"}.get(answer.memory.fits is True, "no")
-    if answer.memory.fits == "tight":
-        fits = "tight"
+    fits = fits_word(answer)
     return Facts(
-        plan=plan, request=request, language=language,
-        title=words("title", cards=f"{plan.gpu_count} × {plan.name}", model=model_name(plan.scenario)),
+        plan=plan, request=request, language=language, title=title,
         link=f"{address}?{urlencode(link)}",
         verdict=words(
             f"verdict.{fits}", need=text.decimal(answer.memory.required_gib, language, 1),
@@ -252,8 +254,30 @@ def facts_of(plan: Plan, request: Request, language: str, address: str = "") -> 
         why=tuple(reason.to_dict(language)["text"] for reason in plan.why),
         notes=tuple(dict.fromkeys(notes)),
         memory=memory, speed=_speed(answer, language), bill=bill, rates=rates, terms=terms,
-        rent_sources=rents, exclusions=tuple(named["exclusions"]), sources=sources.rows,
+        rent_sources=rents,
+        per_token_label=words("per_million_training" if plan.scenario.is_training else "per_million"),
+        exclusions=tuple(named["exclusions"]), sources=sources.rows,
     )  # fmt: skip
+
+
+def fits_word(answer: Estimate) -> str:
+    """Return ``yes``, ``tight`` or ``no``."""
+    fits = answer.memory.fits
+    return "tight" if fits == "tight" else "yes" if fits is True else "no"
+
+
+def short_ids(joined: str) -> str:
+    """Return ``S3, S7–S9`` for ``S3, S7, S8, S9``."""
+    numbers = sorted(int(name[1:]) for name in joined.split(", ") if name)
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ", ".join(
+        f"S{run[0]}–S{run[-1]}" if len(run) > 2 else ", ".join(f"S{n}" for n in run) for run in runs
+    )
 
 
 def model_name(scenario: Scenario) -> str:
@@ -406,7 +430,6 @@ def _rates(plan: Plan, language: str, sources: SourceList) -> dict[str, Rate]:
             found = sources.add(label, source.source, source.date)
         out[name] = Rate(name, label, amount, unit, found)
 
-    year = say("export.unit.year", language)
     money = terms.currency
     add("years", Range.exact(terms.years), "", None)
     add("utilisation", Range.exact(terms.utilisation), "", None)

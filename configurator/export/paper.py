@@ -14,7 +14,7 @@ from typing import Any
 from configurator.cost import Range
 from configurator.errors import InputError
 from configurator.export import text
-from configurator.export.facts import Facts, facts_of
+from configurator.export.facts import Facts, facts_of, short_ids
 from configurator.recommend import Plan, Request
 from configurator.words import say
 
@@ -121,9 +121,7 @@ def _style() -> str:
     return (resources.files("configurator.export") / "paper.css").read_text(encoding="utf-8")
 
 
-def paper_html(
-    plan: Plan, request: Request, language: str = "en", address: str = ""
-) -> str:
+def paper_html(plan: Plan, request: Request, language: str = "en", address: str = "") -> str:
     """Return a page of its own, A4, that needs nothing from elsewhere.
 
     Args:
@@ -135,25 +133,25 @@ def paper_html(
     return _Page(facts_of(plan, request, language, address)).html()
 
 
-def _cell(value: str, number: bool) -> str:
-    return f'<td class="n">{escape(value)}</td>' if number else f"<td>{escape(value)}</td>"
+def _cell(value: str, kind: str) -> str:
+    return f"<td{_class(kind)}>{escape(value)}</td>"
+
+
+def _class(kind: str) -> str:
+    """The class of a column: numbers (``n``), days and ids (``d``), or text."""
+    return f' class="{kind}"' if kind else ""
 
 
 def _table(
-    heads: Sequence[tuple[str, bool]], rows: Iterable[Sequence[str]], total: Sequence[str] = (),
+    heads: Sequence[tuple[str, str]], rows: Iterable[Sequence[str]], total: Sequence[str] = (),
     kind: str = "",
 ) -> str:  # fmt: skip
-    """A table; of each head whether its column holds numbers."""
-    numbers = [number for _, number in heads]
-    top = "".join(
-        f'<th scope="col"{" class=n" if number else ""}>{escape(name)}</th>'
-        for name, number in heads
-    )
-    body = "".join(
-        f"<tr>{''.join(_cell(v, n) for v, n in zip(row, numbers))}</tr>\n" for row in rows
-    )
+    """A table; of each head what its column holds."""
+    kinds = [name for _, name in heads]
+    top = "".join(f'<th scope="col"{_class(name)}>{escape(head)}</th>' for head, name in heads)
+    body = "".join(f"<tr>{''.join(_cell(v, n) for v, n in zip(row, kinds))}</tr>\n" for row in rows)
     if total:
-        cells = "".join(_cell(v, n) for v, n in zip(total, numbers))
+        cells = "".join(_cell(v, n) for v, n in zip(total, kinds))
         body += f'<tr class="total">{cells}</tr>\n'
     return f'<table class="{kind}"><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>\n'
 
@@ -183,17 +181,19 @@ class _Page:
     def html(self) -> str:
         facts = self.facts
         tongue = {"zh": "zh-CN"}.get(self.language, "en")
+        day = text.date(facts.catalog_date, self.language)
         short = escape(self.say("not_a_quotation"), quote=True)
         parts = [
             f'<!DOCTYPE html>\n<html lang="{tongue}"><head><meta charset="utf-8">',
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
             f"<title>{escape(facts.title)}</title>\n<style>{_style()}</style></head><body>",
             f"<h1>{escape(facts.title)}</h1>",
+            f'<p class="small">{escape(self.say("catalog_of", date=day))}</p>',
             f'<p class="notice" data-short="{short}">{escape(self.say("not_a_quotation_long"))}</p>',
             f'<p class="verdict {facts.fits}">{escape(facts.verdict)}</p>',
             self._sums(), self._pairs("head.scenario", facts.scenario),
             self._pairs("head.plan", facts.plan_rows), self._pairs("head.asked", facts.limits),
-            self._list("head.why", facts.why), self._memory(), self._speed(), self._bill(),
+            self._list("head.why", facts.why), self._speed(), self._memory(), self._bill(),
             self._cost(), self._cloud(), self._list("head.not_included", facts.exclusions),
             self._list("head.know", facts.notes), self._sources(), self._link(), "</body></html>\n",
         ]  # fmt: skip
@@ -235,7 +235,7 @@ class _Page:
         if not items:
             return ""
         rows = "".join(f"<li>{escape(item)}</li>" for item in items)
-        return f"{self.title(key)}<ul>{rows}</ul>"
+        return f"<section>{self.title(key)}<ul>{rows}</ul></section>"
 
     def _memory(self) -> str:
         memory, parts = self.facts.estimate.memory, self.facts.memory
@@ -265,8 +265,8 @@ class _Page:
         heads = (("head.part", ""), ("head.value", " class=n"), ("head.interval", " class=n"))
         top = "".join(f'<th scope="col"{c}>{escape(self.say(k))}</th>' for k, c in heads)
         return (
-            f'{self.title("memory_title")}<div class="bar">{bar}</div>'
-            f"<table><thead><tr>{top}</tr></thead><tbody>{rows}</tbody></table>"
+            f'<section>{self.title("memory_title")}<div class="bar">{bar}</div>'
+            f"<table><thead><tr>{top}</tr></thead><tbody>{rows}</tbody></table></section>"
         )
 
     def _speed(self) -> str:
@@ -280,9 +280,9 @@ class _Page:
             rows.append((row.label, shown(row.value), span, row.unit))
         if not rows:
             return ""
-        keys = (("item", False), ("value", True), ("interval", True), ("unit", False))
-        heads = [(self.say(f"head.{key}"), number) for key, number in keys]
-        return self.title("head.speed") + _table(heads, rows)
+        keys = (("item", ""), ("value", "n"), ("interval", "n"), ("unit", ""))
+        heads = [(self.say(f"head.{key}"), kind) for key, kind in keys]
+        return f"<section>{self.title('head.speed')}{_table(heads, rows)}</section>"
 
     def _bill(self) -> str:
         lines = [row for row in self.facts.bill if row.line.group == "purchase"]
@@ -291,7 +291,7 @@ class _Page:
                 row.label, text.decimal(row.line.quantity, self.language),
                 self.money(row.line.unit.value, cents=True),
                 self.money(row.line.amount.value, cents=True), self.span(row.line.amount),
-                text.date(row.line.date, self.language), row.sources,
+                text.date(row.line.date, self.language), short_ids(row.sources),
             )
             for row in lines
         ]  # fmt: skip
@@ -301,15 +301,15 @@ class _Page:
             self.span(whole), "", "",
         )  # fmt: skip
         heads = [
-            (self.say("head.item"), False), (self.say("head.quantity"), True),
-            (self.say("head.unit_price", currency=self.currency), True),
-            (self.say("head.amount", currency=self.currency), True),
-            (self.say("head.range"), True), (self.say("head.date"), False),
-            (self.say("head.sources"), False),
+            (self.say("head.item"), ""), (self.say("head.quantity"), "n"),
+            (self.say("head.unit_price", currency=self.currency), "n"),
+            (self.say("head.amount", currency=self.currency), "n"),
+            (self.say("head.range"), "n"), (self.say("head.date"), "d"),
+            (self.say("head.sources"), ""),
         ]  # fmt: skip
         notes = dict.fromkeys(row.notes for row in lines if row.notes)
         below = "".join(f'<p class="small">{escape(note)}</p>' for note in notes)
-        return self.title("sheet.bill") + _table(heads, rows, total) + below
+        return f"<section>{self.title('sheet.bill')}{_table(heads, rows, total)}{below}</section>"
 
     def _cost(self) -> str:
         years = self.cost.terms.years
@@ -322,25 +322,25 @@ class _Page:
             rows.append((
                 row.label, "" if back else self.money(row.line.unit.value, cents=True),
                 self.money(row.line.amount.value, cents=True), self.span(row.line.amount),
-                row.sources,
+                short_ids(row.sources),
             ))  # fmt: skip
         total = (self.say("field.total", years=years), "",
                  self.money(self.cost.total.value, cents=True), self.span(self.cost.total), "")  # fmt: skip
         heads = [
-            (self.say("head.item"), False), (self.say("head.a_year"), True),
-            (self.say("head.all_years"), True), (self.say("head.range"), True),
-            (self.say("head.sources"), False),
+            (self.say("head.item"), ""), (self.say("head.a_year"), "n"),
+            (self.say("head.all_years"), "n"), (self.say("head.range"), "n"),
+            (self.say("head.sources"), ""),
         ]  # fmt: skip
-        rates = ((r.label, self._rate(r.id, r.amount, r.unit), r.sources)
+        rates = ((r.label, self._rate(r.id, r.amount, r.unit), short_ids(r.sources))
                  for r in self.facts.rates.values())  # fmt: skip
         rate_heads = [
-            (self.say("inputs_short"), False), (self.say("head.value"), True),
-            (self.say("head.sources"), False),
+            (self.say("inputs_short"), ""), (self.say("head.value"), "n"),
+            (self.say("head.sources"), ""),
         ]  # fmt: skip
         return (
-            self.title("field.total", years=years) + _table(heads, rows, total)
-            + _table(rate_heads, rates)
-        )  # fmt: skip
+            f"<section>{self.title('field.total', years=years)}{_table(heads, rows, total)}</section>"
+            f"<section>{_table(rate_heads, rates)}</section>"
+        )
 
     def _rate(self, name: str, amount: Range, unit: str) -> str:
         shares = ("utilisation", "idle", "support", "staff", "resale")
@@ -371,37 +371,35 @@ class _Page:
                 (f"{text.decimal(100 * use, self.language)} %" if math.isfinite(use) else never)
                 if hourly else text.NONE,
                 text.date(rent.price.date, self.language),
-                self.facts.rent_sources.get(rent.rental, ""),
+                short_ids(self.facts.rent_sources[rent.rental]),
             ))  # fmt: skip
         keys = (
-            ("item", False), ("card_hour", True), ("rent_total", True), ("range", True),
-            ("break_month", True), ("break_use", True), ("date", False), ("sources", False),
+            ("item", ""), ("card_hour", "n"), ("rent_total", "n"), ("range", "n"),
+            ("break_month", "n"), ("break_use", "n"), ("date", "d"), ("sources", ""),
         )  # fmt: skip
-        heads = [(self.say(f"head.{key}"), number) for key, number in keys]
-        return title + _table(heads, rows)
+        heads = [(self.say(f"head.{key}"), kind) for key, kind in keys]
+        return f"<section>{title}{_table(heads, rows)}</section>"
 
     def _sources(self) -> str:
         rows = [
             (row.id, row.of, row.text, text.date(row.date or None, self.language))
             for row in self.facts.sources
         ]
-        heads = [(self.say(f"head.{key}"), False) for key in ("id", "of", "source", "date")]
+        keys = (("id", "d"), ("of", ""), ("source", ""), ("date", "d"))
+        heads = [(self.say(f"head.{key}"), kind) for key, kind in keys]
         return self.title("sheet.sources") + _table(heads, rows, kind="sources")
 
     def _link(self) -> str:
         facts = self.facts
-        day = self.say("catalog_of", date=text.date(facts.catalog_date, self.language))
         link = escape(facts.link, quote=True)
         shown = f'<a href="{link}">{link}</a>' if facts.link.startswith("http") else link
-        return f'{self.title("head.link")}<p class="link">{shown}</p><p class="small">{escape(day)}</p>'
+        return f'{self.title("head.link")}<p class="link">{shown}</p>'
 
 
 # --------------------------------------------------------------------------- PDF
 
 
-def paper_pdf(
-    plan: Plan, request: Request, language: str = "en", address: str = ""
-) -> bytes:
+def paper_pdf(plan: Plan, request: Request, language: str = "en", address: str = "") -> bytes:
     """Return the printed page as PDF.
 
     Args:

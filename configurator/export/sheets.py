@@ -12,7 +12,7 @@ from typing import Any
 from configurator.cost import Range, formulas
 from configurator.errors import InputError
 from configurator.export import text
-from configurator.export.facts import Facts, facts_of
+from configurator.export.facts import BillRow, Facts, facts_of, short_ids
 from configurator.recommend import Plan, Request
 from configurator.units import HOURS_PER_YEAR
 from configurator.words import say
@@ -27,9 +27,15 @@ _MONEY = {
     "GBP": "[$£-809]#,##0.00",
 }  # fmt: skip
 _ENDS = ("value", "low", "high")
+# Columns of the bill: unit price, amount, unit price in US dollars.
+_BILL = {"value": (2, 3, 14), "low": (12, 4, 15), "high": (13, 5, 16)}
 # Inputs without a range.
 _SINGLE = ("years", "utilisation", "idle", "card_w", "host_w", "exchange")
 _SHEETS = ("summary", "bill", "cost", "memory", "sources", "exclusions")
+_HEAD = {
+    "bold": True, "bg_color": "#1F3864", "font_color": "#FFFFFF", "text_wrap": True,
+    "valign": "vcenter",
+}  # fmt: skip
 # Moves a sum that lies on half a cent to the side that the engine rounds it to.
 _NUDGE = 1e-10
 
@@ -93,6 +99,11 @@ def _column(number: int) -> str:
     return chr(ord("A") + number)
 
 
+def _width(words: str) -> int:
+    """Characters as wide as Latin ones; a Chinese one takes two."""
+    return sum(2 if ord(character) > 0x2E80 else 1 for character in words)
+
+
 class _Book:
     """The sheets of one workbook; cells that other sheets refer to are noted as they are written."""
 
@@ -117,12 +128,6 @@ class _Book:
         return self._formats[key]
 
     @property
-    def head(self) -> Any:
-        return self.style(
-            bold=True, bg_color="#1F3864", font_color="#FFFFFF", text_wrap=True, valign="vcenter"
-        )
-
-    @property
     def section(self) -> Any:
         return self.style(bold=True, font_size=12, font_color="#1F3864", bottom=1)
 
@@ -143,16 +148,28 @@ class _Book:
         """An absolute reference to a cell, with its sheet."""
         return f"'{self.names[sheet]}'!${_column(column)}${row + 1}"
 
-    def heads(self, sheet: Any, row: int, titles: Sequence[str]) -> None:
+    def heads(self, sheet: Any, row: int, titles: Sequence[str], right: str = "") -> None:
+        """Write heads; ``right`` names the columns, by letter, that hold numbers."""
         for column, title in enumerate(titles):
-            sheet.write_string(row, column, title, self.head)
+            settings = {**_HEAD, **({"align": "right"} if _column(column) in right else {})}
+            sheet.write_string(row, column, title, self.style(**settings))
 
-    def page(self, name: str, widths: Sequence[float], area: tuple[int, int], frozen: int) -> None:
-        """Set widths, the print area, landscape A4 in one page's width, repeated heads."""
+    def fit(self, sheet: Any, row: int, cells: Sequence[tuple[str, float]]) -> None:
+        """Make a row as high as its texts need in columns of these widths."""
+        lines = max(math.ceil(_width(words) / wide) for words, wide in cells)
+        if lines > 1:
+            sheet.set_row(row, 13.5 * lines)
+
+    def page(
+        self, name: str, widths: Sequence[float], area: tuple[int, int], frozen: int,
+        *, portrait: bool = False,
+    ) -> None:  # fmt: skip
+        """Set widths, the print area, A4 in one page's width, repeated heads."""
         sheet = self.sheets[name]
         for column, width in enumerate(widths):
             sheet.set_column(column, column, width)
-        sheet.set_landscape()
+        if not portrait:
+            sheet.set_landscape()
         sheet.set_paper(9)
         sheet.set_margins(left=0.5, right=0.5, top=0.6, bottom=0.7)
         sheet.fit_to_pages(1, 0)
@@ -178,74 +195,71 @@ class _Book:
     # -- bill of materials
 
     def _bill(self) -> None:
-        sheet, facts = self.sheets["bill"], self.facts
-        money = self.currency
-        titles = [
+        """Lines × unit prices; unit prices of the range and in US dollars right of what prints."""
+        sheet, money, rate = self.sheets["bill"], self.currency, self.rate_cell
+        heads = [
             self.say("head.item"), self.say("head.quantity"),
             self.say("head.unit_price", currency=money), self.say("head.amount", currency=money),
-            self.say("head.unit_low"), self.say("head.amount_low"), self.say("head.unit_high"),
-            self.say("head.amount_high"), self.say("head.currency"), self.say("head.date"),
-            self.say("head.sources"), self.say("head.source"), self.say("head.notes"), "",
+            self.say("head.amount_low"), self.say("head.amount_high"), self.say("head.currency"),
+            self.say("head.date"), self.say("head.sources"), self.say("head.source"),
+            self.say("head.notes"), "", self.say("head.unit_low"), self.say("head.unit_high"),
             *(self.say(f"head.usd_{end}") for end in _ENDS),
         ]  # fmt: skip
-        self.heads(sheet, 0, titles)
+        self.heads(sheet, 0, heads, "BCDEFMNOPQ")
         sheet.set_row(0, 30)
-        shown, whole = self.number(self.money), self.number("#,##0")
-        edit, count = self.number(self.money, edit=True), self.number("#,##0", edit=True)
-        usd = self.number(_MONEY["USD"].replace(".00", ".00####"), edit=True)
-        plain_usd = self.number(_MONEY["USD"].replace(".00", ".00####"))
+        shown, edit = self.number(self.money), self.number(self.money, edit=True)
+        pattern = _MONEY["USD"].replace(".00", ".00####")
+        usd, usd_shown = self.number(pattern, edit=True), self.number(pattern)
         day = self.style(num_format="yyyy-mm-dd", align="left")
-        texts = {row.id: row.text for row in facts.sources}
-        rate = self.rate_cell
-        lines = [row for row in facts.bill if row.line.group == "purchase"]
+        texts = {row.id: row.text for row in self.facts.sources}
+        lines = [row for row in self.facts.bill if row.line.group == "purchase"]
         for at, row in enumerate(lines, start=1):
-            line = row.line
+            line, source = row.line, texts.get(row.sources, "")
             sheet.write_string(at, 0, row.label, self.wrap)
-            sheet.write_number(at, 1, line.quantity, count)
-            for place, end in enumerate(_ENDS):
-                unit_at, sum_at, usd_at = 2 + 2 * place, 3 + 2 * place, 14 + place
+            sheet.write_number(at, 1, line.quantity, self.number("#,##0", edit=True))
+            for end in _ENDS:
+                unit_at, sum_at, usd_at = _BILL[end]
                 unit, amount = getattr(line.unit, end), getattr(line.amount, end)
                 unit_cell, usd_cell = f"{_column(unit_at)}{at + 1}", f"{_column(usd_at)}{at + 1}"
                 if row.usd is None or row.own:
+                    in_usd = unit / self.facts.plan.terms.rate
                     sheet.write_number(at, unit_at, unit, edit)
-                    sheet.write_formula(at, usd_at, f"={unit_cell}/{rate}", plain_usd,
-                                        unit / facts.plan.terms.rate)  # fmt: skip
+                    sheet.write_formula(at, usd_at, f"={unit_cell}/{rate}", usd_shown, in_usd)
                 else:
-                    base = _base(getattr(row.usd, end), facts.plan.terms.rate, unit)
+                    base = _base(getattr(row.usd, end), self.facts.plan.terms.rate, unit)
                     sheet.write_number(at, usd_at, base, usd)
                     sheet.write_formula(at, unit_at, f"=ROUND({usd_cell}*{rate},2)", shown, unit)
-                sheet.write_formula(at, sum_at, f"=ROUND($B{at + 1}*{unit_cell},2)", shown, amount)
-            sheet.write_string(at, 8, money, self.wrap)
+                formula = f"=ROUND($B{at + 1}*{unit_cell},2)"
+                sheet.write_formula(at, sum_at, formula, shown, amount)
+            sheet.write_string(at, 6, money, self.wrap)
             if line.date is not None:
-                sheet.write_datetime(at, 9, dt.datetime.combine(line.date, dt.time()), day)
-            sheet.write_string(at, 10, row.sources, self.wrap)
-            sheet.write_string(at, 11, texts.get(row.sources, ""), self.wrap)
-            sheet.write_string(at, 12, row.notes, self.wrap)
-        last, total = len(lines), len(lines) + 1
+                sheet.write_datetime(at, 7, dt.datetime.combine(line.date, dt.time()), day)
+            for column, words in ((8, row.sources), (9, source), (10, row.notes)):
+                sheet.write_string(at, column, words, self.wrap)
+            self.fit(sheet, at, [(row.label, 28), (source, 34), (row.notes, 22)])
+        last, total = len(lines) + 1, len(lines) + 1
         bold = self.number(self.money, bold=True)
-        for column in range(13):
+        for column in range(11):
             sheet.write_blank(total, column, None, bold)
         sheet.write_string(total, 0, self.say("total_purchase"), self.style(bold=True, top=1))
-        for place, end in enumerate(_ENDS):
-            column = _column(3 + 2 * place)
-            formula = f"=SUM({column}2:{column}{last + 1})" if last else "=0"
-            value = getattr(self.cost.purchase, end)
-            sheet.write_formula(total, 3 + 2 * place, formula, bold, value)
-            self.cells[f"purchase_{end}"] = self.ref("bill", total, 3 + 2 * place)
-            letter = _column(14 + place)
-            raw = f"=SUMPRODUCT($B2:$B{last + 1},{letter}2:{letter}{last + 1})" if last else "=0"
-            value = sum(r.line.quantity * self._usd(r, end) for r in lines)
-            sheet.write_formula(total, 14 + place, raw, plain_usd, value)
-            self.cells[f"purchase_usd_{end}"] = self.ref("bill", total, 14 + place)
-        sheet.write_string(total, 8, money, self.style(bold=True, top=1))
-        row = total + 2
-        for key in ("bill_note", "usd_note"):
-            sheet.write_string(row, 0, self.say(key), self.style(italic=True, font_color="#555555"))
-            row += 1
-        widths = (34, 9, 15, 17, 15, 17, 15, 17, 9, 11, 8, 44, 40, 3, 15, 15, 15)
-        self.page("bill", widths, (row - 1, 12), 1)
+        sheet.write_string(total, 6, money, self.style(bold=True, top=1))
+        for end in _ENDS:
+            _, sum_at, usd_at = _BILL[end]
+            column, in_usd = _column(sum_at), _column(usd_at)
+            formula = f"=SUM({column}2:{column}{last})" if lines else "=0"
+            sheet.write_formula(total, sum_at, formula, bold, getattr(self.cost.purchase, end))
+            self.cells[f"purchase_{end}"] = self.ref("bill", total, sum_at)
+            raw = f"=SUMPRODUCT($B2:$B{last},{in_usd}2:{in_usd}{last})" if lines else "=0"
+            value = sum(row.line.quantity * self._usd(row, end) for row in lines)
+            sheet.write_formula(total, usd_at, raw, usd_shown, value)
+            self.cells[f"purchase_usd_{end}"] = self.ref("bill", total, usd_at)
+        note = self.style(italic=True, font_color="#555555")
+        for at, key in enumerate(("bill_note", "usd_note"), start=total + 2):
+            sheet.write_string(at, 0, self.say(key), note)
+        widths = (30, 9, 15, 16, 16, 16, 9, 11, 9, 36, 24, 3, 15, 15, 16, 16, 16)
+        self.page("bill", widths, (total + 3, 10), 1)
 
-    def _usd(self, row: Any, end: str) -> float:
+    def _usd(self, row: BillRow, end: str) -> float:
         if row.usd is None or row.own:
             return float(getattr(row.line.unit, end)) / self.facts.plan.terms.rate
         return float(getattr(row.usd, end))
@@ -295,7 +309,7 @@ class _Book:
             self.say(f"head.{key}") for key in ("item", "value", "low", "high", "unit", "sources")
         ]
         sheet.write_string(0, 0, self.say("inputs_title"), self.section)
-        self.heads(sheet, 1, labels)
+        self.heads(sheet, 1, labels, "BCD")
         for at, (name, label, figure, unit, sources, pattern) in enumerate(self.inputs, start=2):
             edit = self.number(pattern, edit=True)
             sheet.write_string(at, 0, label, self.wrap)
@@ -303,7 +317,7 @@ class _Book:
             for place, end in enumerate(_ENDS if isinstance(figure, Range) else _ENDS[:1]):
                 sheet.write_number(at, 1 + place, float(getattr(figures, end)), edit)
             sheet.write_string(at, 4, unit, self.wrap)
-            sheet.write_string(at, 5, sources, self.wrap)
+            sheet.write_string(at, 5, short_ids(sources), self.wrap)
             self._check(sheet, at, name)
         row = self._power(sheet, len(self.inputs) + 3)
         row = self._sums(sheet, row + 1)
@@ -331,24 +345,23 @@ class _Book:
     def _power(self, sheet: Any, row: int) -> int:
         cells, cost = self.cells, self.cost
         sheet.write_string(row, 0, self.say("power_title"), self.section)
-        peak = f"{cells['cards']}*{cells['card_w']}+{cells['hosts']}*{cells['host_w']}"
         busy, idle = cells["utilisation"], cells["idle"]
-        steps = (
-            ("peak_power", f"={peak}", cost.peak_power_w, "W"),
-            ("average_power", f"=@peak_power*({idle}+(1-{idle})*{busy})", cost.average_power_w, "W"),
-            (
-                "kwh_per_year", f"=@average_power/1000*{cells['pue']}*{HOURS_PER_YEAR}",
-                cost.kwh_per_year, "kWh",
-            ),
-        )  # fmt: skip
-        for at, (name, formula, value, unit) in enumerate(steps, start=row + 1):
-            for known in ("peak_power", "average_power"):
-                formula = formula.replace(f"@{known}", cells.get(known, ""))
+        shown = self.number("#,##0.0")
+
+        def step(at: int, name: str, formula: str, value: float, unit: str) -> str:
             sheet.write_string(at, 0, self.say(f"field.{name}"), self.wrap)
-            sheet.write_formula(at, 1, formula, self.number("#,##0.0"), value)
+            sheet.write_formula(at, 1, formula, shown, value)
             sheet.write_string(at, 4, unit, self.wrap)
             cells[name] = self.ref("cost", at, 1)
-        return row + len(steps) + 1
+            return cells[name]
+
+        formula = f"={cells['cards']}*{cells['card_w']}+{cells['hosts']}*{cells['host_w']}"
+        peak = step(row + 1, "peak_power", formula, cost.peak_power_w, "W")
+        formula = f"={peak}*({idle}+(1-{idle})*{busy})"
+        mean = step(row + 2, "average_power", formula, cost.average_power_w, "W")
+        formula = f"={mean}/1000*{cells['pue']}*{HOURS_PER_YEAR}"
+        step(row + 3, "kwh_per_year", formula, cost.kwh_per_year, "kWh")
+        return row + 4
 
     def _yearly(self, name: str, end: str) -> str:
         """The formula of a running cost a year, before rounding."""
@@ -377,7 +390,7 @@ class _Book:
             *(f"{self.say('head.all_years')}{self.say(f'head.paren_{end}')}" for end in _ENDS),
             *(f"{self.say('head.a_year')}{self.say(f'head.paren_{end}')}" for end in _ENDS),
         ]  # fmt: skip
-        self.heads(sheet, row + 1, titles)
+        self.heads(sheet, row + 1, titles, "BCDEFG")
         shown = self.number(self.money)
         first = row + 2
         sheet.write_string(first, 0, self.say("total_purchase"), self.wrap)
@@ -395,8 +408,9 @@ class _Book:
                 if name == "resale":
                     # As cost it is negative: the low total takes the high resale.
                     other = {"value": "value", "low": "high", "high": "low"}[end]
-                    back = f"{cells[f'purchase_usd_{other}']}*{self.rate_cell}*{cells[f'resale_{other}']}"
-                    sheet.write_formula(at, 1 + place, f"=-ROUND({back},2)", shown, value)
+                    back = f"{cells[f'purchase_usd_{other}']}*{self.rate_cell}"
+                    formula = f"=-ROUND({back}*{cells[f'resale_{other}']},2)"
+                    sheet.write_formula(at, 1 + place, formula, shown, value)
                     continue
                 yearly = f"=ROUND({self._yearly(name, end)},2)"
                 sheet.write_formula(at, 4 + place, yearly, shown, getattr(unit, end))
@@ -443,7 +457,7 @@ class _Book:
         sheet.write_number(row, 1, float(per_s), self.number("#,##0.0", edit=True))
         rate = self.ref("cost", row, 1)
         seconds = HOURS_PER_YEAR * 3600
-        sheet.write_string(row + 1, 0, self.say("per_million"), self.wrap)
+        sheet.write_string(row + 1, 0, self.facts.per_token_label, self.wrap)
         made = f"({rate}*{cells['utilisation']}*{cells['years']}*{seconds}/1000000)"
         formula = f"={cells['total_value']}/{made}"
         shown = self.number(self.money)
@@ -460,7 +474,7 @@ class _Book:
             self.say("head.item"), self.say("head.value"), self.say("head.low"),
             self.say("head.high"), self.say("head.date"), self.say("head.sources"),
         ]  # fmt: skip
-        self.heads(sheet, row + 1, titles)
+        self.heads(sheet, row + 1, titles, "BCD")
         row += 2
         money, edit = self.number(self.money), self.number(_MONEY["USD"], edit=True)
         day = self.style(num_format="yyyy-mm-dd", align="left")
@@ -481,14 +495,14 @@ class _Book:
                 sheet.write_formula(row + 1, 1 + place, formula, money, getattr(rent.total, end))
             day_of = dt.datetime.combine(rent.price.date, dt.time())
             sheet.write_datetime(row, 4, day_of, day)
-            sheet.write_string(row, 5, facts.rent_sources.get(rent.rental, ""), self.wrap)
+            sheet.write_string(row, 5, short_ids(facts.rent_sources[rent.rental]), self.wrap)
             total, price_cell = self.ref("cost", row + 1, 1), self.ref("cost", row, 1)
             cells[f"rent_{rent.rental}"] = total
             months = f"({years}*{formulas.MONTHS_PER_YEAR})"
             bought, own = cells["purchase_value"], cells["total_value"]
             saved = f"(({total}-({own}-{bought}))/{months})"
             never = self.say("never").replace('"', '""')
-            figure = self.number("0.0")
+            figure = self.style(num_format="0.0", align="right")
             self._result(
                 sheet,
                 row + 2,
@@ -498,7 +512,7 @@ class _Book:
                 rent.break_even_month,
                 never,
             )
-            share = self.number("0.0%")
+            share = self.style(num_format="0.0%", align="right")
             if by_hour:
                 always = f"({hours}*{price_cell}*{self.rate_cell})"
                 energy = (
@@ -541,7 +555,7 @@ class _Book:
         cells, cost = self.cells, self.cost
         sheet.write_string(row, 0, self.say("by_year_title", currency=self.currency), self.section)
         names = [self.say("own"), *(self.say(f"rental.{rent.rental}") for rent in cost.rents)]
-        self.heads(sheet, row + 1, [self.say("head.after_years"), *names])
+        self.heads(sheet, row + 1, [self.say("head.after_years"), *names], "BCDE")
         shown, first = self.number(self.money), row + 2
         running = [
             r.line.unit.value for r in self.facts.bill
@@ -574,8 +588,8 @@ class _Book:
         chart.set_x_axis({"name": self.say("head.after_years"), "name_font": font,
                           "num_font": font})  # fmt: skip
         whole = self.money.replace(".00", "")
-        chart.set_y_axis({"num_format": whole, "num_font": font,
-                          "major_gridlines": {"visible": True, "line": {"color": "#E0E0E0"}}})  # fmt: skip
+        lines = {"visible": True, "line": {"color": "#E0E0E0"}}
+        chart.set_y_axis({"num_format": whole, "num_font": font, "major_gridlines": lines})
         chart.set_legend({"position": "bottom", "font": font})
         chart.set_size({"width": 900, "height": 320})
         sheet.insert_chart(last + 2, 0, chart)
@@ -589,7 +603,7 @@ class _Book:
         sheet, facts = self.sheets["memory"], self.facts
         memory = facts.estimate.memory
         sheet.write_string(0, 0, self.say("memory_title"), self.section)
-        self.heads(sheet, 1, [self.say("head.part"), "GiB"])
+        self.heads(sheet, 1, [self.say("head.part"), "GiB"], "B")
         gib, bold = self.number("#,##0.00"), self.number("#,##0.00", bold=True)
         for at, part in enumerate(facts.memory, start=2):
             sheet.write_string(at, 0, part.label, self.wrap)
@@ -616,12 +630,13 @@ class _Book:
         at += 2
         sheet.write_string(at, 0, self.say("formulas_title"), self.section)
         titles = ("part", "formula", "figure", "value", "unit", "sources")
-        self.heads(sheet, at + 1, [self.say(f"head.{key}") for key in titles])
+        self.heads(sheet, at + 1, [self.say(f"head.{key}") for key in titles], "D")
         at += 2
         texts = self.style(align="left", text_wrap=True)
         for term in facts.terms:
             sheet.write_string(at, 0, term.label, self.style(bold=True, text_wrap=True))
             sheet.write_string(at, 1, term.formula, self.wrap)
+            self.fit(sheet, at, [(term.formula, 38)])
             sheet.write_string(at, 2, self.say("result"), self.style(bold=True))
             sheet.write_number(at, 3, term.value, self.number("#,##0.0000"))
             sheet.write_string(at, 4, term.unit, self.wrap)
@@ -636,9 +651,9 @@ class _Book:
                         at, 3, value, self.number("#,##0" if whole else "#,##0.0000")
                     )
                 sheet.write_string(at, 4, unit, self.wrap)
-                sheet.write_string(at, 5, sources, self.wrap)
+                sheet.write_string(at, 5, short_ids(sources), self.wrap)
                 at += 1
-        self.page("memory", (40, 34, 34, 20, 10, 34), (at, 5), 0)
+        self.page("memory", (40, 40, 32, 20, 10, 18), (at, 5), 0)
 
     def _sources(self) -> None:
         sheet = self.sheets["sources"]
@@ -646,6 +661,7 @@ class _Book:
         for at, row in enumerate(self.facts.sources, start=1):
             for column, value in enumerate((row.id, row.of, row.text, row.date)):
                 sheet.write_string(at, column, value, self.wrap)
+            self.fit(sheet, at, [(row.of, 42), (row.text, 84)])
         self.page("sources", (7, 44, 90, 12), (len(self.facts.sources), 3), 1)
 
     def _exclusions(self) -> None:
@@ -669,10 +685,11 @@ class _Book:
         row = 4
         money = self.number(self.money)
         self.heads(sheet, row, [self.say("head.money", currency=self.currency),
-                                *(self.say(f"head.{end}") for end in _ENDS)])  # fmt: skip
+                                *(self.say(f"head.{end}") for end in _ENDS)], "BCD")  # fmt: skip
         sums = (
-            ("total_purchase", "purchase", self.cost.purchase), ("total_cost", "total", self.cost.total)
-        )  # fmt: skip
+            ("total_purchase", "purchase", self.cost.purchase),
+            ("total_cost", "total", self.cost.total),
+        )
         for title, cell, amount in sums:
             row += 1
             sheet.write_string(row, 0, self.say(title), label)
@@ -686,7 +703,7 @@ class _Book:
         row += 2
         gib = self.number("#,##0.0")
         self.heads(sheet, row, [self.say("head.memory"),
-                                *(self.say(f"head.{end}") for end in _ENDS)])  # fmt: skip
+                                *(self.say(f"head.{end}") for end in _ENDS)], "BCD")  # fmt: skip
         for name in ("required", "total"):
             row += 1
             sheet.write_string(row, 0, self.say(f"memory.{name}"), label)
@@ -705,7 +722,7 @@ class _Book:
         )
         row += 2
         self.heads(sheet, row, [self.say("head.speed"),
-                                *(self.say(f"head.{end}") for end in _ENDS)])  # fmt: skip
+                                *(self.say(f"head.{end}") for end in _ENDS)], "BCD")  # fmt: skip
         for speed in facts.speed:
             row += 1
             sheet.write_string(row, 0, f"{speed.label} [{speed.unit}]", label)
@@ -725,26 +742,24 @@ class _Book:
                 sheet.write_string(row, 0, name, label)
                 sheet.merge_range(row, 1, row, 3, "", value)
                 sheet.write_string(row, 1, words, value)
-        for title, texts in (("head.why", facts.why), ("head.know", facts.notes)):
-            if not texts:
+        for title, sentences in (("head.why", facts.why), ("head.know", facts.notes)):
+            if not sentences:
                 continue
             row += 2
             self.heads(sheet, row, [self.say(title), "", "", ""])
-            for words in texts:
-                row += 1
-                row = self._paragraph(sheet, row, words)
+            for words in sentences:
+                row = self._paragraph(sheet, row + 1, words)
         row += 2
         self.heads(sheet, row, [self.say("head.link"), "", "", ""])
         row = self._paragraph(sheet, row + 1, facts.link)
         row += 1
         sheet.write_string(row, 0, self.say("catalog_date"), label)
         sheet.write_string(row, 1, text.date(facts.catalog_date, facts.language), value)
-        self.page("summary", (46, 24, 24, 24), (row, 3), 0)
+        self.page("summary", (46, 22, 22, 22), (row, 3), 0, portrait=True)
 
     def _paragraph(self, sheet: Any, row: int, words: str) -> int:
         """Text over the sheet's width, as high as it needs."""
-        wide = sum(2 if ord(character) > 0x2E80 else 1 for character in words)
         sheet.merge_range(row, 0, row, 3, "", self.wrap)
         sheet.write_string(row, 0, words, self.wrap)
-        sheet.set_row(row, 14 * max(1, math.ceil(wide / 112)))
+        self.fit(sheet, row, [(words, 105)])
         return row

@@ -69,9 +69,12 @@ def money(value: float | None, currency: str, language: str, cents: bool = False
 
 def date(value: dt.date | str | None, language: str) -> str:
     """Return a day in the language's medium form; text that is no day as it stands."""
+    day: dt.date | None
     if isinstance(value, str):
         try:
-            value = dt.date.fromisoformat(value)
+            day = dt.date.fromisoformat(value)
         except ValueError:
             return value
-    return NONE if value is None else str(format_date(value, "medium", locale=locale_of(language)))
+    else:
+        day = value
+    return NONE if day is None else str(format_date(day, "medium", locale=locale_of(language)))

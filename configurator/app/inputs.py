@@ -39,6 +39,7 @@ from configurator.scenario import (
     Offload,
     Optimizer,
     Precision,
+    SampleLengths,
     Sharding,
     Task,
     TrainingEngine,
@@ -475,6 +476,7 @@ def _training() -> None:
         _choice("sharding", get_args(Sharding), option("sharding"), help_key="sharding")
         _choice("mixed_precision", get_args(MixedPrecision), option("mixed_precision"))
         _choice("offload", get_args(Offload), option("offload"))
+        _choice("sample_lengths", get_args(SampleLengths), option("sample_lengths"))
         _choice("training_engine", get_args(TrainingEngine), option("engine"),
                 label=words("field.engine"))  # fmt: skip
         _steps("gradient_accumulation", ACCUMULATION_STEPS, str)

@@ -113,7 +113,7 @@ class TermRow:
 
 
 class SourceList:
-    """Sources in the order they are first named, each once, as S1, S2 …"""
+    """Sources in the order they are first named, each once: S1, S2 and so on."""
 
     def __init__(self) -> None:
         self._found: dict[tuple[str, str], tuple[str, list[str]]] = {}
@@ -255,7 +255,7 @@ def facts_of(plan: Plan, request: Request, language: str, address: str = "") -> 
         notes=tuple(dict.fromkeys(notes)),
         memory=memory, speed=_speed(answer, language), bill=bill, rates=rates, terms=terms,
         rent_sources=rents,
-        per_token_label=words("per_million_training" if plan.scenario.is_training else "per_million"),
+        per_token_label=words(f"per_million{'_training' if plan.scenario.is_training else ''}"),
         exclusions=tuple(named["exclusions"]), sources=sources.rows,
     )  # fmt: skip
 
@@ -440,12 +440,7 @@ def _rates(plan: Plan, language: str, sources: SourceList) -> dict[str, Rate]:
     add("host_w", Range.exact(host.host_w.value), "W", host.host_w)
     month = say("export.unit.month", language)
     add("hosting", terms.hosting * terms.rate, f"{money}/kW/{month}", terms.sources.get("hosting"))
-    add(
-        "support",
-        terms.support,
-        f"1/{year}",
-        terms.sources.get("support", _none(rates.support_share)),
-    )
+    add("support", terms.support, "", terms.sources.get("support", _none(rates.support_share)))
     add("staff", terms.staff, "", terms.sources.get("staff"))
     add("resale", terms.resale, "", terms.sources.get("resale", _none(rates.resale_share)))
     other = "CNY" if money == "USD" else money

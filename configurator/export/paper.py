@@ -183,13 +183,14 @@ class _Page:
         tongue = {"zh": "zh-CN"}.get(self.language, "en")
         day = text.date(facts.catalog_date, self.language)
         short = escape(self.say("not_a_quotation"), quote=True)
+        notice = escape(self.say("not_a_quotation_long"))
         parts = [
             f'<!DOCTYPE html>\n<html lang="{tongue}"><head><meta charset="utf-8">',
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
             f"<title>{escape(facts.title)}</title>\n<style>{_style()}</style></head><body>",
             f"<h1>{escape(facts.title)}</h1>",
             f'<p class="small">{escape(self.say("catalog_of", date=day))}</p>',
-            f'<p class="notice" data-short="{short}">{escape(self.say("not_a_quotation_long"))}</p>',
+            f'<p class="notice" data-short="{short}">{notice}</p>',
             f'<p class="verdict {facts.fits}">{escape(facts.verdict)}</p>',
             self._sums(), self._pairs("head.scenario", facts.scenario),
             self._pairs("head.plan", facts.plan_rows), self._pairs("head.asked", facts.limits),
@@ -324,8 +325,9 @@ class _Page:
                 self.money(row.line.amount.value, cents=True), self.span(row.line.amount),
                 short_ids(row.sources),
             ))  # fmt: skip
-        total = (self.say("field.total", years=years), "",
-                 self.money(self.cost.total.value, cents=True), self.span(self.cost.total), "")  # fmt: skip
+        whole = self.cost.total
+        total = (self.say("field.total", years=years), "", self.money(whole.value, cents=True),
+                 self.span(whole), "")  # fmt: skip
         heads = [
             (self.say("head.item"), ""), (self.say("head.a_year"), "n"),
             (self.say("head.all_years"), "n"), (self.say("head.range"), "n"),
@@ -337,10 +339,8 @@ class _Page:
             (self.say("inputs_short"), ""), (self.say("head.value"), "n"),
             (self.say("head.sources"), ""),
         ]  # fmt: skip
-        return (
-            f"<section>{self.title('field.total', years=years)}{_table(heads, rows, total)}</section>"
-            f"<section>{_table(rate_heads, rates)}</section>"
-        )
+        table = self.title("field.total", years=years) + _table(heads, rows, total)
+        return f"<section>{table}</section><section>{_table(rate_heads, rates)}</section>"
 
     def _rate(self, name: str, amount: Range, unit: str) -> str:
         shares = ("utilisation", "idle", "support", "staff", "resale")
@@ -439,7 +439,7 @@ def _fetch_nothing(url: str, *_args: Any, **_kwargs: Any) -> Any:
 
 
 def _has_chinese_font() -> bool:
-    """Whether fontconfig, which Pango asks, knows a font with Chinese; yes if it cannot be asked."""
+    """Whether fontconfig knows a font with Chinese; yes where it cannot be asked."""
     tool = shutil.which("fc-list")
     if tool is None:
         return True

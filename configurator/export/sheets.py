@@ -105,7 +105,7 @@ def _width(words: str) -> int:
 
 
 class _Book:
-    """The sheets of one workbook; cells that other sheets refer to are noted as they are written."""
+    """The sheets of one workbook; notes the cells that other sheets refer to."""
 
     def __init__(self, book: Any, facts: Facts) -> None:
         self.book, self.facts = book, facts
@@ -234,13 +234,13 @@ class _Book:
             sheet.write_string(at, 6, money, self.wrap)
             if line.date is not None:
                 sheet.write_datetime(at, 7, dt.datetime.combine(line.date, dt.time()), day)
-            for column, words in ((8, row.sources), (9, source), (10, row.notes)):
-                sheet.write_string(at, column, words, self.wrap)
+            for place, words in ((8, row.sources), (9, source), (10, row.notes)):
+                sheet.write_string(at, place, words, self.wrap)
             self.fit(sheet, at, [(row.label, 28), (source, 34), (row.notes, 22)])
         last, total = len(lines) + 1, len(lines) + 1
         bold = self.number(self.money, bold=True)
-        for column in range(11):
-            sheet.write_blank(total, column, None, bold)
+        for place in range(11):
+            sheet.write_blank(total, place, None, bold)
         sheet.write_string(total, 0, self.say("total_purchase"), self.style(bold=True, top=1))
         sheet.write_string(total, 6, money, self.style(bold=True, top=1))
         for end in _ENDS:
@@ -641,15 +641,13 @@ class _Book:
             sheet.write_number(at, 3, term.value, self.number("#,##0.0000"))
             sheet.write_string(at, 4, term.unit, self.wrap)
             at += 1
-            for label, value, unit, sources in term.inputs:
+            for label, given, unit, sources in term.inputs:
                 sheet.write_string(at, 2, label, self.wrap)
-                if isinstance(value, str):
-                    sheet.write_string(at, 3, value, texts)
+                if isinstance(given, str):
+                    sheet.write_string(at, 3, given, texts)
                 else:
-                    whole = value.is_integer()
-                    sheet.write_number(
-                        at, 3, value, self.number("#,##0" if whole else "#,##0.0000")
-                    )
+                    pattern = "#,##0" if given.is_integer() else "#,##0.0000"
+                    sheet.write_number(at, 3, given, self.number(pattern))
                 sheet.write_string(at, 4, unit, self.wrap)
                 sheet.write_string(at, 5, short_ids(sources), self.wrap)
                 at += 1

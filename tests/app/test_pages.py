@@ -17,7 +17,7 @@ from configurator.app.presets import ladder, ladder_sizes, nearest_step, presets
 from configurator.catalog import load_catalog
 from configurator.errors import InputError
 from configurator.estimate import estimate
-from configurator.scenario import Hardware, Scenario
+from configurator.scenario import Hardware, Inference, Scenario, Training
 from configurator.words import messages
 from tests.app.conftest import said, start
 
@@ -64,6 +64,12 @@ def test_every_message_of_the_page_is_used() -> None:
         name = key.removeprefix("app.")
         used = f'"{name}"' in source or f'"{key}"' in source
         assert used or any(key.startswith(prefix) for prefix in prefixes), key
+
+
+def test_every_field_of_a_scenario_has_a_name(language: str) -> None:
+    names = {*Inference.model_fields, *Training.model_fields, *Hardware.model_fields}
+    for name in names - {"allow_cpu_offload"}:
+        assert messages(language)[f"app.field.{name}"]
 
 
 def test_nothing_unsafe() -> None:

@@ -24,6 +24,7 @@ from configurator.scenario import (
     Offload,
     Optimizer,
     Precision,
+    SampleLengths,
     Scenario,
     Sharding,
     TrainingEngine,
@@ -67,6 +68,7 @@ training = st.fixed_dictionaries(
         "lora_targets": st.sampled_from(["all_linear", "attention"]) | st.lists(st.text()),
         "sharding": choice(Sharding),
         "offload": choice(Offload),
+        "sample_lengths": choice(SampleLengths),
     },
 )
 custom_gpu = st.fixed_dictionaries(

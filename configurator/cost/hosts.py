@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from configurator.catalog import Basis, Catalog, CatalogError, Confidence
+from configurator.catalog import Basis, Catalog, CatalogError, Confidence, Gpu
 from configurator.cost.ranges import Range
 
 PartT = TypeVar("PartT", bound=BaseModel)
@@ -137,13 +137,19 @@ class NotModelled(Part):
 
 
 class EngineCards(Part):
-    """Cards that an engine runs on."""
+    """Cards that an engine runs on, but for some architectures of its vendors."""
 
     vendors: tuple[str, ...]
+    without_architectures: tuple[str, ...] = ()
     least_compute_capability: float | None = None
     source: str
     date: dt.date
     confidence: Literal["high", "medium", "low"] = "medium"
+
+
+    def serves(self, gpu: Gpu) -> bool:
+        """Whether the engine has kernels for the card's vendor and architecture."""
+        return gpu.vendor in self.vendors and gpu.architecture not in self.without_architectures
 
 
 class PrecisionCards(Part):

@@ -249,7 +249,7 @@ def card_mask(
             ("not_sold", request.region not in ("any", *sold.get(gpu.id, (request.region,)))),
             ("export", request.export_limits and request.region == "China"
              and cards.tpp[place] >= threshold and gpu.vendor in ("NVIDIA", "AMD", "Intel")),
-            ("engine", gpu.vendor not in engine.vendors
+            ("engine", not engine.serves(gpu)
              or not _runs(gpu, engine.least_compute_capability)),
             ("no_price", price is None),
             ("unsure_price", request.sure_prices and price is not None
@@ -285,7 +285,7 @@ def card_runs(catalog: Catalog, gpu: Gpu, engine: str, precision: str) -> bool:
     facts = load_hosts(catalog)
     rule, kind = facts.precisions.get(precision), facts.engines[engine]
     return (
-        gpu.vendor in kind.vendors
+        kind.serves(gpu)
         and _runs(gpu, kind.least_compute_capability)
         and _runs(gpu, rule.least_compute_capability if rule else None)
     )

@@ -9,7 +9,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-# Told apart with any colour vision (Machado 2009, CIE76 ≥ 12); see docs/decisions.
+# Told apart with any colour vision (Machado 2009, CIE76 ≥ 12); see docs/decisions.md.
 COLOURS = {
     "weights": "#0072B2",
     "kv_cache": "#D98200",

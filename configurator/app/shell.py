@@ -14,6 +14,7 @@ STYLE = Path(__file__).parent / "page.css"
 # file, address, icon; the first one is the start page
 _PAGES = (
     ("planner", "", ":material/calculate:"),
+    ("purchase", "purchase", ":material/request_quote:"),
     ("machine", "machine", ":material/memory:"),
     ("evidence", "evidence", ":material/fact_check:"),
     ("article", "article", ":material/article:"),

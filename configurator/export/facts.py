@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 from urllib.parse import urlencode
 
@@ -459,19 +460,26 @@ def _terms(
     def inputs(term: Term) -> Iterable[tuple[str, float | str, str, str]]:
         for given in term.inputs:
             value = given.value if isinstance(given.value, str) else float(given.value)
-            label = text.first_of(
-                (f"app.symbol.{given.symbol}",), language, given.symbol.replace("_", " ")
-            )
+            name = given.symbol
+            keys = (f"app.symbol.{name}", f"export.symbol.{name}", f"app.field.{name}")
+            label = text.first_of(keys, language, name.replace("_", " "))
             found = _reference(given.source, catalog, language, sources) if given.source else ""
             yield label, value, given.unit, found
 
     return tuple(
         TermRow(
-            _part(term.path.split(".", 1)[-1].removesuffix("_gib"), language), term.formula,
+            _term(term.path, language), term.formula,
             tuple(inputs(term)), float(term.value), term.unit,
         )
         for term in answer.terms
     )  # fmt: skip
+
+
+def _term(path: str, language: str) -> str:
+    name = path.split(".", 1)[-1]
+    part = name.removesuffix("_gib")
+    keys = (f"export.part.{part}", f"app.part.{part}", f"export.speed.{name}")
+    return text.first_of(keys, language, name)
 
 
 def _reference(ref: str, catalog: Catalog, language: str, sources: SourceList) -> str:
@@ -489,6 +497,8 @@ def _reference(ref: str, catalog: Catalog, language: str, sources: SourceList) -
         return sources.all(gpu.name, ((f.source, f.date) for f in figures if f is not None))
     if kind == "engine":
         return _engine(name, language, sources)
+    if kind == "efficiency":
+        return _speed_source(catalog, language, sources)
     return sources.add(ref, ref, None)
 
 
@@ -503,21 +513,31 @@ def _engine(name: str, language: str, sources: SourceList) -> str:
     return sources.all(label, ((c.source, c.date) for c in plain))
 
 
+def _head(catalog: Catalog, file: str) -> Mapping[str, Any]:
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    read: Callable[..., Any] = yaml.load
+    raw: Mapping[str, Any] = read((catalog.directory / file).read_bytes(), Loader=loader)
+    return raw
+
+
+@lru_cache(maxsize=8)
+def _fit(catalog: Catalog) -> tuple[int, str]:
+    """Cases behind the speed's coefficients, and the day of the fit."""
+    head = _head(catalog, EFFICIENCY)
+    return head["cases"], head["date"]
+
+
+def _speed_source(catalog: Catalog, language: str, sources: SourceList) -> str:
+    cases, day = _fit(catalog)
+    words = say("export.source.speed", language, count=cases)
+    return sources.add(say("export.head.speed", language), words, day)
+
+
 def _method(answer: Estimate, catalog: Catalog, language: str, sources: SourceList) -> None:
     """Add what the intervals and the speed rest on: the fits to measured cases."""
-
-    def head(file: str) -> Mapping[str, Any]:
-        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-        path = catalog.directory / file
-        read: Callable[..., Any] = yaml.load
-        raw: Mapping[str, Any] = read(path.read_text(encoding="utf-8"), Loader=loader)
-        return raw
-
-    table = head(INTERVALS)
+    table = _head(catalog, INTERVALS)
     row = table["intervals"].get(interval_key(answer.scenario.engine, answer.scenario.task))
     key = "interval" if row else "interval_default"
     words = say(f"export.source.{key}", language, count=row["n"] if row else 0)
     sources.add(say("export.memory_interval", language), words, table["date"])
-    fit = head(EFFICIENCY)
-    words = say("export.source.speed", language, count=fit["cases"])
-    sources.add(say("export.head.speed", language), words, fit["date"])
+    _speed_source(catalog, language, sources)

@@ -305,7 +305,7 @@ class _Page:
             (self.say("head.item"), ""), (self.say("head.quantity"), "n"),
             (self.say("head.unit_price", currency=self.currency), "n"),
             (self.say("head.amount", currency=self.currency), "n"),
-            (self.say("head.range"), "n"), (self.say("head.date"), "d"),
+            (self.say("head.range"), "r"), (self.say("head.date"), "d"),
             (self.say("head.sources"), ""),
         ]  # fmt: skip
         notes = dict.fromkeys(row.notes for row in lines if row.notes)
@@ -330,7 +330,7 @@ class _Page:
                  self.span(whole), "")  # fmt: skip
         heads = [
             (self.say("head.item"), ""), (self.say("head.a_year"), "n"),
-            (self.say("head.all_years"), "n"), (self.say("head.range"), "n"),
+            (self.say("head.all_years"), "n"), (self.say("head.range"), "r"),
             (self.say("head.sources"), ""),
         ]  # fmt: skip
         rates = ((r.label, self._rate(r.id, r.amount, r.unit), short_ids(r.sources))
@@ -374,7 +374,7 @@ class _Page:
                 short_ids(self.facts.rent_sources[rent.rental]),
             ))  # fmt: skip
         keys = (
-            ("item", ""), ("card_hour", "n"), ("rent_total", "n"), ("range", "n"),
+            ("item", ""), ("card_hour", "n"), ("rent_total", "n"), ("range", "r"),
             ("break_month", "n"), ("break_use", "n"), ("date", "d"), ("sources", ""),
         )  # fmt: skip
         heads = [(self.say(f"head.{key}"), kind) for key, kind in keys]

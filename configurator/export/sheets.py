@@ -32,10 +32,11 @@ _BILL = {"value": (2, 3, 14), "low": (12, 4, 15), "high": (13, 5, 16)}
 # Inputs without a range.
 _SINGLE = ("years", "utilisation", "idle", "card_w", "host_w", "exchange")
 _SHEETS = ("summary", "bill", "cost", "memory", "sources", "exclusions")
-_HEAD = {
+_HEAD: dict[str, Any] = {
     "bold": True, "bg_color": "#1F3864", "font_color": "#FFFFFF", "text_wrap": True,
     "valign": "vcenter",
 }  # fmt: skip
+_SECTION = {"bold": True, "font_size": 12, "font_color": "#1F3864"}
 # Moves a sum that lies on half a cent to the side that the engine rounds it to.
 _NUDGE = 1e-10
 
@@ -128,12 +129,17 @@ class _Book:
         return self._formats[key]
 
     @property
-    def section(self) -> Any:
-        return self.style(bold=True, font_size=12, font_color="#1F3864", bottom=1)
-
-    @property
     def wrap(self) -> Any:
         return self.style(text_wrap=True)
+
+    @property
+    def beside(self) -> Any:
+        """Text right of numbers."""
+        return self.style(text_wrap=True, align="left", indent=1)
+
+    def title(self, sheet: Any, row: int, words: str) -> None:
+        sheet.write_string(row, 0, words, self.style(**_SECTION))
+        sheet.set_row(row, 18)
 
     def number(self, pattern: str, *, bold: bool = False, edit: bool = False) -> Any:
         settings: dict[str, Any] = {"num_format": pattern}
@@ -151,7 +157,11 @@ class _Book:
     def heads(self, sheet: Any, row: int, titles: Sequence[str], right: str = "") -> None:
         """Write heads; ``right`` names the columns, by letter, that hold numbers."""
         for column, title in enumerate(titles):
-            settings = {**_HEAD, **({"align": "right"} if _column(column) in right else {})}
+            settings = dict(_HEAD)
+            if _column(column) in right:
+                settings["align"] = "right"
+            elif column and _column(column - 1) in right:
+                settings |= {"align": "left", "indent": 1}
             sheet.write_string(row, column, title, self.style(**settings))
 
     def fit(self, sheet: Any, row: int, cells: Sequence[tuple[str, float]]) -> None:
@@ -210,7 +220,7 @@ class _Book:
         shown, edit = self.number(self.money), self.number(self.money, edit=True)
         pattern = _MONEY["USD"].replace(".00", ".00####")
         usd, usd_shown = self.number(pattern, edit=True), self.number(pattern)
-        day = self.style(num_format="yyyy-mm-dd", align="left")
+        day = self.style(num_format="yyyy-mm-dd", align="left", indent=1)
         texts = {row.id: row.text for row in self.facts.sources}
         lines = [row for row in self.facts.bill if row.line.group == "purchase"]
         for at, row in enumerate(lines, start=1):
@@ -231,7 +241,7 @@ class _Book:
                     sheet.write_formula(at, unit_at, f"=ROUND({usd_cell}*{rate},2)", shown, unit)
                 formula = f"=ROUND($B{at + 1}*{unit_cell},2)"
                 sheet.write_formula(at, sum_at, formula, shown, amount)
-            sheet.write_string(at, 6, money, self.wrap)
+            sheet.write_string(at, 6, money, self.beside)
             if line.date is not None:
                 sheet.write_datetime(at, 7, dt.datetime.combine(line.date, dt.time()), day)
             for place, words in ((8, row.sources), (9, source), (10, row.notes)):
@@ -242,7 +252,7 @@ class _Book:
         for place in range(11):
             sheet.write_blank(total, place, None, bold)
         sheet.write_string(total, 0, self.say("total_purchase"), self.style(bold=True, top=1))
-        sheet.write_string(total, 6, money, self.style(bold=True, top=1))
+        sheet.write_string(total, 6, money, self.style(bold=True, top=1, align="left", indent=1))
         for end in _ENDS:
             _, sum_at, usd_at = _BILL[end]
             column, in_usd = _column(sum_at), _column(usd_at)
@@ -308,7 +318,7 @@ class _Book:
         labels = [
             self.say(f"head.{key}") for key in ("item", "value", "low", "high", "unit", "sources")
         ]
-        sheet.write_string(0, 0, self.say("inputs_title"), self.section)
+        self.title(sheet, 0, self.say("inputs_title"))
         self.heads(sheet, 1, labels, "BCD")
         for at, (name, label, figure, unit, sources, pattern) in enumerate(self.inputs, start=2):
             edit = self.number(pattern, edit=True)
@@ -316,7 +326,7 @@ class _Book:
             figures = figure if isinstance(figure, Range) else Range.exact(figure)
             for place, end in enumerate(_ENDS if isinstance(figure, Range) else _ENDS[:1]):
                 sheet.write_number(at, 1 + place, float(getattr(figures, end)), edit)
-            sheet.write_string(at, 4, unit, self.wrap)
+            sheet.write_string(at, 4, unit, self.beside)
             sheet.write_string(at, 5, short_ids(sources), self.wrap)
             self._check(sheet, at, name)
         row = self._power(sheet, len(self.inputs) + 3)
@@ -344,14 +354,14 @@ class _Book:
 
     def _power(self, sheet: Any, row: int) -> int:
         cells, cost = self.cells, self.cost
-        sheet.write_string(row, 0, self.say("power_title"), self.section)
+        self.title(sheet, row, self.say("power_title"))
         busy, idle = cells["utilisation"], cells["idle"]
         shown = self.number("#,##0.0")
 
         def step(at: int, name: str, formula: str, value: float, unit: str) -> str:
             sheet.write_string(at, 0, self.say(f"field.{name}"), self.wrap)
             sheet.write_formula(at, 1, formula, shown, value)
-            sheet.write_string(at, 4, unit, self.wrap)
+            sheet.write_string(at, 4, unit, self.beside)
             cells[name] = self.ref("cost", at, 1)
             return cells[name]
 
@@ -384,7 +394,7 @@ class _Book:
     def _sums(self, sheet: Any, row: int) -> int:
         cells, cost = self.cells, self.cost
         money, years = self.currency, cells["years"]
-        sheet.write_string(row, 0, self.say("cost_title", currency=money), self.section)
+        self.title(sheet, row, self.say("cost_title", currency=money))
         titles = [
             self.say("head.item"),
             *(f"{self.say('head.all_years')}{self.say(f'head.paren_{end}')}" for end in _ENDS),
@@ -466,7 +476,7 @@ class _Book:
 
     def _cloud(self, sheet: Any, row: int) -> int:
         facts, cells, cost = self.facts, self.cells, self.cost
-        sheet.write_string(row, 0, self.say("cloud_title", currency=self.currency), self.section)
+        self.title(sheet, row, self.say("cloud_title", currency=self.currency))
         if not cost.rents:
             sheet.write_string(row + 1, 0, self.say("no_cloud"), self.wrap)
             return row + 2
@@ -477,7 +487,7 @@ class _Book:
         self.heads(sheet, row + 1, titles, "BCD")
         row += 2
         money, edit = self.number(self.money), self.number(_MONEY["USD"], edit=True)
-        day = self.style(num_format="yyyy-mm-dd", align="left")
+        day = self.style(num_format="yyyy-mm-dd", align="left", indent=1)
         years, busy, rented = cells["years"], cells["utilisation"], cells["rented"]
         staff = cells["staff_value"]
         for rent in cost.rents:
@@ -553,7 +563,7 @@ class _Book:
     def _by_year(self, sheet: Any, row: int) -> int:
         """What has been paid by the end of each year, owning and renting, as table and chart."""
         cells, cost = self.cells, self.cost
-        sheet.write_string(row, 0, self.say("by_year_title", currency=self.currency), self.section)
+        self.title(sheet, row, self.say("by_year_title", currency=self.currency))
         names = [self.say("own"), *(self.say(f"rental.{rent.rental}") for rent in cost.rents)]
         self.heads(sheet, row + 1, [self.say("head.after_years"), *names], "BCDE")
         shown, first = self.number(self.money), row + 2
@@ -602,7 +612,7 @@ class _Book:
     def _memory(self) -> None:
         sheet, facts = self.sheets["memory"], self.facts
         memory = facts.estimate.memory
-        sheet.write_string(0, 0, self.say("memory_title"), self.section)
+        self.title(sheet, 0, self.say("memory_title"))
         self.heads(sheet, 1, [self.say("head.part"), "GiB"], "B")
         gib, bold = self.number("#,##0.00"), self.number("#,##0.00", bold=True)
         for at, part in enumerate(facts.memory, start=2):
@@ -628,7 +638,7 @@ class _Book:
         formula = f"={self.cells['memory_budget']}-{self.cells['memory_required']}"
         sheet.write_formula(at, 1, formula, bold, memory.headroom_gib)
         at += 2
-        sheet.write_string(at, 0, self.say("formulas_title"), self.section)
+        self.title(sheet, at, self.say("formulas_title"))
         titles = ("part", "formula", "figure", "value", "unit", "sources")
         self.heads(sheet, at + 1, [self.say(f"head.{key}") for key in titles], "D")
         at += 2
@@ -639,7 +649,7 @@ class _Book:
             self.fit(sheet, at, [(term.formula, 38)])
             sheet.write_string(at, 2, self.say("result"), self.style(bold=True))
             sheet.write_number(at, 3, term.value, self.number("#,##0.0000"))
-            sheet.write_string(at, 4, term.unit, self.wrap)
+            sheet.write_string(at, 4, term.unit, self.beside)
             at += 1
             for label, given, unit, sources in term.inputs:
                 sheet.write_string(at, 2, label, self.wrap)
@@ -648,7 +658,7 @@ class _Book:
                 else:
                     pattern = "#,##0" if given.is_integer() else "#,##0.0000"
                     sheet.write_number(at, 3, given, self.number(pattern))
-                sheet.write_string(at, 4, unit, self.wrap)
+                sheet.write_string(at, 4, unit, self.beside)
                 sheet.write_string(at, 5, short_ids(sources), self.wrap)
                 at += 1
         self.page("memory", (40, 40, 32, 20, 10, 18), (at, 5), 0)
@@ -659,7 +669,7 @@ class _Book:
         for at, row in enumerate(self.facts.sources, start=1):
             for column, value in enumerate((row.id, row.of, row.text, row.date)):
                 sheet.write_string(at, column, value, self.wrap)
-            self.fit(sheet, at, [(row.of, 42), (row.text, 84)])
+            self.fit(sheet, at, [(row.of, 42), (row.text, 92)])
         self.page("sources", (7, 44, 90, 12), (len(self.facts.sources), 3), 1)
 
     def _exclusions(self) -> None:
@@ -676,6 +686,7 @@ class _Book:
         label, value = self.style(font_color="#555555", text_wrap=True), self.wrap
         sheet.set_column(0, 3, 10)
         sheet.write_string(0, 0, facts.title, self.style(bold=True, font_size=15))
+        sheet.set_row(0, 24)
         note = self.style(bold=True, font_color="#B03A2E")
         sheet.write_string(1, 0, self.say("not_a_quotation_long"), note)
         colour = {"yes": "#1E7B34", "tight": "#B9770E", "no": "#B03A2E"}[facts.fits]

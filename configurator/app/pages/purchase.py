@@ -1,0 +1,5 @@
+"""Page: see :mod:`configurator.app.purchase`."""
+
+from configurator.app.purchase import page
+
+page()

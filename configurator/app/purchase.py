@@ -193,13 +193,15 @@ def _paper(plan: Plan, tongue: str) -> None:
     said = views.verdict(plan.estimate, tongue)
     st.markdown(said.text)
     cost = plan.cost.to_dict(tongue)
-    total = plan.cost.to_dict(tongue)["total"]
-    columns = st.columns(3)
-    columns[0].metric(words("purchase.purchase"), money_range(cost["purchase"], tongue))
-    columns[1].metric(words("purchase.total", years=plan.terms.years), money_range(total, tongue))
-    million = cost.get("per_million_tokens")
-    if million and million["amount"] is not None:
-        columns[2].metric(words("purchase.per_million"), money_range(million, tongue))
+    figures = {
+        words("purchase.purchase"): cost["purchase"],
+        words("purchase.total", years=plan.terms.years): cost["total"],
+        words("purchase.per_million"): cost.get("per_million_tokens"),
+    }
+    for column, (name, amount) in zip(st.columns(3), figures.items(), strict=True):
+        if amount and amount["amount"] is not None:
+            column.metric(name, numbers.money(amount["amount"], amount["currency"], tongue))
+            column.caption(numbers.plain(money_range(amount, tongue)))
     st.table(bill(plan, tongue), hide_index=True, border="horizontal")
     st.caption(
         " ".join(

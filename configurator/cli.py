@@ -118,6 +118,29 @@ def _live(args: argparse.Namespace) -> int:
     )  # fmt: skip
 
 
+def _import(args: argparse.Namespace) -> int:
+    from configurator.importers import import_file, import_hub
+    from configurator.words import say
+
+    path = Path(args.source)
+    if args.hub and not path.exists():
+        found = import_hub(args.source, offline=False)
+    else:
+        found = import_file(path)
+    result = {
+        "model": found.model.model_dump(),
+        "precision": found.precision,
+        "weights_bytes": found.weights_bytes,
+        "tensors": found.tensors,
+        "notes": [
+            {"code": code, "text": say(f"import.{code}", args.language, **values)}
+            for code, values in found.notes
+        ],
+    }
+    print(json.dumps(result, ensure_ascii=False))
+    return 0
+
+
 def _measure(args: argparse.Namespace) -> int:
     from configurator.measure import measure_card
 
@@ -205,6 +228,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     sub = command("calibrate", _calibrate, "fit the speed coefficients and intervals to cases")
     sub.add_argument("--truth", required=True, metavar="DIR", help="folder of *.jsonl cases")
+    sub = command(
+        "import", _import, "read a model from a GGUF or safetensors header, a folder or the Hub"
+    )
+    sub.add_argument("source", help="file or folder; with --hub also a repository id")
+    sub.add_argument("--hub", action="store_true", help="ask the Hugging Face Hub (needs network)")
+    sub.add_argument("--language", choices=("en", "zh"), default="en")
     sub = command(
         "measure", _measure, "measure this card's bandwidth and matrix rate (needs torch)"
     )

@@ -8,9 +8,10 @@ from functools import lru_cache, partial
 from typing import Any
 
 import pandas as pd
+import plotly.graph_objects as go
 import streamlit as st
 
-from configurator.app import numbers, views
+from configurator.app import charts, numbers, views
 from configurator.app.form import form_of
 from configurator.app.planner import TIERS, best_plan, bill, money_range, plan_name, share_url
 from configurator.app.state import (
@@ -29,14 +30,16 @@ from configurator.export.compare import MAX_PLANS, compare
 from configurator.export.paper import paper_html, paper_json, paper_pdf
 from configurator.export.prices import XLSX, prices_template, read_prices
 from configurator.export.sheets import workbook
-from configurator.recommend import Plan, Recommendation, recommend
+from configurator.recommend import Plan, Recommendation, break_points, recommend, tornado
 from configurator.recommend.request import Request
 from configurator.scenario import Scenario
+from configurator.words import say
 
 SHOWN_PLANS = 5
 YEARS = (1, 2, 3, 4, 5)
 UTILISATIONS = (0.1, 0.25, 0.5, 0.75, 1.0)
 MAX_PROBLEMS = 12
+MAX_STEPS = 6
 
 
 @lru_cache(maxsize=64)
@@ -179,6 +182,8 @@ def _sheet(asked: Scenario, shown: Mapping[str, str]) -> None:
         st.info(words("purchase.other_cards"), icon=":material/info:")
     _paper(plan, tongue)
     _files(plan, request, tongue)
+    _cloud(plan, tongue)
+    _sensitivity(plan, tongue)
     st.code(share_url(st.context.url or "", shown), language=None, wrap_lines=True)
     _compare(plans, names, chosen, tongue, tiers)
 
@@ -239,6 +244,107 @@ def _files(plan: Plan, request: Request, tongue: str) -> None:
                     words("purchase.pdf_ready"), pdf, "plan.pdf", "application/pdf",
                     key="get_pdf", on_click="ignore",
                 )  # fmt: skip
+
+
+def _cloud(plan: Plan, tongue: str) -> None:
+    """Say what renting the same cards costs, and from when owning is cheaper."""
+    cost = plan.cost.to_dict(tongue)
+    rents = cost["cloud"]
+    st.markdown(f"#### {words('purchase.cloud')}")
+    if not rents:
+        st.caption(words("purchase.cloud_none"))
+        return
+    total = cost["total"]["amount"]
+    rows = []
+    for name, rent in rents.items():
+        amount = rent.get("total", rent)
+        month = rent.get("break_even_month")
+        rows.append(
+            {
+                words("purchase.cloud_how"): words(f"purchase.cloud_{name}"),
+                words("purchase.cloud_rent", years=plan.terms.years): money_range(amount, tongue),
+                words("purchase.cloud_share"): f"{total / amount['amount']:.0%}",
+                words("purchase.cloud_even"): numbers.NONE
+                if month is None or month > 12 * plan.terms.years
+                else numbers.decimal(month, tongue, 1),
+            }
+        )
+    st.table(pd.DataFrame(rows), hide_index=True, border="horizontal")
+
+
+def tornado_figure(swings: Sequence[Any], now: float, names: Sequence[str], texts: Any) -> Any:
+    """Return a bar for each assumption: the total at its lower and at its upper end."""
+    data = []
+    for end, colour in (("total_low", charts.COLOURS["weights"]), ("total_high", charts.LIMIT)):
+        data.append(
+            {
+                "type": "bar",
+                "orientation": "h",
+                "y": list(names),
+                "x": [getattr(swing, end) - now for swing in swings],
+                "base": [now] * len(swings),
+                "text": [texts(swing, end) for swing in swings],
+                "textposition": "none",
+                "hovertemplate": "%{y}: %{text}<extra></extra>",
+                "marker": {"color": colour, "line": {"color": charts.OUTLINE, "width": 1}},
+                "showlegend": False,
+            }
+        )
+    layout = {
+        "template": {},
+        "barmode": "overlay",
+        "height": 60 + 34 * len(names),
+        "margin": {"l": 8, "r": 8, "t": 8, "b": 8},
+        "dragmode": False,
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "yaxis": {"autorange": "reversed", "fixedrange": True, "automargin": True},
+        "xaxis": {"gridcolor": charts.GRID, "fixedrange": True, "automargin": True},
+        "shapes": [
+            {
+                "type": "line", "x0": now, "x1": now, "y0": 0, "y1": 1, "yref": "paper",
+                "line": {"color": charts.OUTLINE, "width": 2},
+            }
+        ],
+    }  # fmt: skip
+    return go.Figure({"data": data, "layout": layout}, _validate=False)
+
+
+def _sensitivity(plan: Plan, tongue: str) -> None:
+    swings = tornado(plan)
+    if swings:
+        st.markdown(f"#### {words('purchase.tornado', years=plan.terms.years)}")
+        names = [say(f"cost.swing.{swing.code}", tongue) for swing in swings]
+        money = plan.request.currency
+
+        def text(swing: Any, end: str) -> str:
+            at = swing.low if end == "total_low" else swing.high
+            sum_there = numbers.money(getattr(swing, end), money, tongue)
+            return f"{numbers.significant(at, tongue)} → {sum_there}"
+
+        figure = tornado_figure(swings, plan.cost.total.value or 0.0, names, text)
+        widest = f"{names[0]}: {text(swings[0], 'total_low')}; {text(swings[0], 'total_high')}"
+        st.plotly_chart(
+            figure,
+            key="tornado",
+            alt=words("purchase.tornado_alt", widest=widest),
+            config=charts.CONFIG,
+        )
+    if plan.scenario.is_training:
+        return
+    box = st.expander(words("purchase.steps"), key="purchase_steps", on_change="rerun")
+    if box.open:
+        for axis in ("users", "context"):
+            for step in break_points(plan, axis)[1:MAX_STEPS]:
+                box.markdown(
+                    words(
+                        f"purchase.step_{axis}",
+                        value=numbers.count(step.value, tongue),
+                        cards=numbers.plain(views.cards(step.gpu_count, plan.gpu))
+                        if step.gpu_count
+                        else words("purchase.step_none"),
+                    )
+                )
 
 
 def _compare(

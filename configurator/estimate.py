@@ -20,6 +20,8 @@ from configurator.memory.training import TrainingMemory, training_memory
 from configurator.memory.weights import resolve_precision, weight_table
 from configurator.parallelism import HOST_GPUS, Split, choose_split
 from configurator.performance import ServingSpeed, TrainingSpeed, serving_speed, training_speed
+from configurator.performance.coefficients import FAMILIES, coefficients, precision_class
+from configurator.performance.serving import compute_rates, first_rate
 from configurator.scenario import ConfigModel, CustomGpu, Scenario, SizeModel
 from configurator.units import GIB
 from configurator.words import say
@@ -371,6 +373,7 @@ def _serving(
     )  # fmt: skip
     performance = _performance(speed)
     terms = _serving_terms(scenario, arch, split, precision, kv, held, memory)
+    terms += _speed_terms(scenario, arch, device, precision, speed)
     return memory, kv, performance, terms
 
 
@@ -456,7 +459,95 @@ def _training(
         ), getattr(memory, f"{name}_gib"), "GiB")
         for name in ("weights", "gradients", "optimizer", "activations", "framework")
     ]  # fmt: skip
+    terms.append(_training_speed_term(scenario, device, split, speed))
     return memory, None, _performance(speed), terms
+
+
+# --------------------------------------------------------------------------- why it is this fast
+
+
+def _milliseconds(values: Mapping[str, Any]) -> tuple[Input, ...]:
+    """Return the times that are not nothing, seconds in, ms out, the longest first."""
+    found = [(name, float(value) * 1e3) for name, value in values.items()]
+    found.sort(key=lambda pair: -pair[1])
+    return tuple(Input(name, value, "ms") for name, value in found if value > 1e-4)
+
+
+def _sum_of(inputs: tuple[Input, ...]) -> str:
+    return " + ".join(given.symbol for given in inputs)
+
+
+def _card_inputs(
+    device: Device, engine: str, family: str, kind: str, rates: tuple[str, ...]
+) -> tuple[Input, ...]:
+    """Return what the card can do, and the share of it that fits the measurements."""
+    source = "" if device.vendor == "custom" else f"gpu:{device.id}"
+    measured = "efficiency"
+    reached = coefficients(family, engine, kind, device)
+    out = [
+        Input("bandwidth", float(device.bandwidth_bytes_per_s) / 1e9, "GB/s", source),
+        Input("flop_rate", float(first_rate(device, rates)) / 1e12, "TFLOP/s", source),
+    ]
+    if "weight_bandwidth" in reached:
+        out.append(Input("bandwidth_reached", reached["weight_bandwidth"] * 100, "%", measured))
+    out.append(Input("flop_rate_reached", reached["gemm_rate"] * 100, "%", measured))
+    return tuple(out)
+
+
+def _speed_terms(
+    scenario: Scenario, arch: Architecture, device: Device, precision: str, speed: ServingSpeed
+) -> list[Term]:
+    """Say what a token and a first token wait for; the times of each add up to it."""
+    engine, detail = scenario.engine, speed.detail
+    quantization = arch.quantization
+    method = quantization.method if quantization and quantization.precision == precision else None
+    card = _card_inputs(
+        device, engine, FAMILIES[engine], precision_class(precision, method),
+        compute_rates(precision, method, engine),
+    )  # fmt: skip
+
+    def named(phase: str) -> dict[str, Any]:
+        parts = {k.removeprefix(phase): v for k, v in detail.items() if k.startswith(phase)}
+        # A part of the others, kept to say what bounds a step.
+        parts.pop("compute", None)
+        return parts
+
+    step = named("decode.")
+    step["fixed"] = step.pop("step", 0.0)
+    token = _milliseconds({**step, "interference": detail["interference"]})
+    prompt = named("prefill.")
+    prompt |= {k: detail[k] for k in ("waits", "bunching", "queue")}
+    prompt["fixed"] = float(speed.ttft_s) - sum(float(v) for v in prompt.values())
+    first = _milliseconds(prompt)
+    running = Input("running", round(float(speed.running), 1))
+    return [
+        Term("performance.tpot_s", _sum_of(token), (*token, running, *card),
+             float(speed.tpot_s), "s"),
+        Term("performance.ttft_s", _sum_of(first), (*first, running, *card),
+             float(speed.ttft_s), "s"),
+    ]  # fmt: skip
+
+
+def _training_speed_term(
+    scenario: Scenario, device: Device, split: Split, speed: TrainingSpeed
+) -> Term:
+    """Say what one optimizer step is made of; its parts overlap, so they may exceed it."""
+    fitting = scenario.fitting
+    tokens = (
+        fitting.micro_batch_size * fitting.sequence_length * fitting.gradient_accumulation
+    ) * split.data
+    rates = ("tf32", "fp32") if fitting.mixed_precision == "fp32" else ("bf16", "fp16", "fp32")
+    if fitting.mixed_precision == "amp_fp16":
+        rates = ("fp16", "fp32")
+    card = _card_inputs(device, scenario.engine, "training", fitting.method, rates)
+    inputs = (
+        Input("tokens_per_step", tokens), Input("step_time", float(speed.step_s) * 1e3, "ms"),
+        *_milliseconds(speed.detail), *card,
+    )  # fmt: skip
+    return Term(
+        "performance.train_tokens_per_s", "tokens_per_step ÷ step_time", inputs,
+        float(speed.train_tokens_per_s), "tokens/s",
+    )  # fmt: skip
 
 
 def _performance(speed: ServingSpeed | TrainingSpeed) -> Performance:

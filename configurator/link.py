@@ -32,7 +32,10 @@ MAX_CONFIG_CHARACTERS = 1500
 NO_HARDWARE = "auto"
 ANY_VENDOR = "any"
 # Parameters that say nothing of the scenario; Streamlit's own among them.
-NOT_SCENARIO = frozenset({"v", "lang", "cat", "cur", "by", "embed", "embed_options"})
+NOT_SCENARIO = frozenset({"v", "lang", "cat", "cur", "by", "ttft", "tps", "embed", "embed_options"})
+# Limits of speed: most seconds to the first token, least tokens a second for each user.
+_LIMITS = ("ttft", "tps")
+MAX_LIMIT = 1e6
 # What a missing field of version 1 means. Frozen: an old link keeps its meaning.
 V1_DEFAULTS: Mapping[str, str] = {"m": "Qwen/Qwen3-8B", "t": "inference"}
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._/-]{0,63}")
@@ -219,6 +222,8 @@ def encode(
     catalog: str = "",
     currency: str = "",
     vendors: Iterable[str] | None = None,
+    ttft_s: float | None = None,
+    tokens_per_s: float | None = None,
 ) -> dict[str, str]:
     """Return the parameters of the address bar.
 
@@ -230,6 +235,8 @@ def encode(
         catalog: Version of the catalog that the answer stands on, ``YYYYMMDD``.
         currency: ISO code of the prices shown.
         vendors: Makers that cards may come from; written if not None, ``any`` for all.
+        ttft_s: Most seconds to the first token; absent where there is no limit.
+        tokens_per_s: Least tokens a second for each user; absent where there is no limit.
     """
     out = {"v": str(VERSION)}
     model = scenario.model
@@ -254,6 +261,9 @@ def encode(
             out[parameter] = _text(value)
     if vendors is not None:
         out["by"] = ",".join(vendors) or ANY_VENDOR
+    for parameter, limit in zip(_LIMITS, (ttft_s, tokens_per_s)):
+        if limit is not None:
+            out[parameter] = _number_text(limit)
     if currency:
         out["cur"] = currency
     if catalog:
@@ -355,6 +365,12 @@ class _Reader:
                 except ValueError:
                     self.report(parameter, "bad_value")
 
+    def limits(self) -> None:
+        """Report limits of speed that cannot be used; :func:`limits_of` reads the others."""
+        for parameter in _LIMITS:
+            if parameter in self.query and limits_of(self.query)[_LIMITS.index(parameter)] is None:
+                self.report(parameter, "bad_value")
+
     def drop(self, parameter: str) -> None:
         """Report a parameter whose value the scenario refuses and go on without it."""
         self.used.pop(parameter, None)
@@ -377,6 +393,13 @@ class _Reader:
             absent.insert(0, "m")
         if absent:
             self.problems.append(LinkProblem(", ".join(absent), "missing"))
+
+
+def _limit(text: str) -> float:
+    value = _number(text)
+    if not 0 < value <= MAX_LIMIT:
+        raise ValueError("limit")
+    return value
 
 
 def _assemble(model: Any, gpu: Any, used: Mapping[str, Any]) -> dict[str, Any]:
@@ -416,6 +439,7 @@ def decode(query: Mapping[str, str]) -> tuple[Scenario, list[LinkProblem]]:
     ):
         reader.drop("e")
     reader.fields([*_INFERENCE, *_TRAINING])
+    reader.limits()
     if gpu is not None:
         reader.fields(_HARDWARE)
     if reader.used.get("in") == 0 and reader.used.get("out", 1) == 0:
@@ -441,6 +465,17 @@ def decode(query: Mapping[str, str]) -> tuple[Scenario, list[LinkProblem]]:
 def _known_path(path: str, known: Iterable[str]) -> str:
     """Return the field that a complaint inside it is about (``training.lora_targets.0``)."""
     return next((name for name in known if path == name or path.startswith(f"{name}.")), path)
+
+
+def limits_of(query: Mapping[str, str]) -> tuple[float | None, float | None]:
+    """Return a link's limits: most seconds to the first token, least tokens a second for each."""
+    found: list[float | None] = []
+    for parameter in _LIMITS:
+        try:
+            found.append(_limit(query[parameter]))
+        except (KeyError, ValueError):
+            found.append(None)
+    return found[0], found[1]
 
 
 def field_of(parameter: str) -> str:

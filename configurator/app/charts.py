@@ -82,6 +82,44 @@ class Curve:
     other_name: str = ""
 
 
+@dataclass(frozen=True)
+class Stop:
+    """A point of a load curve with words at it: where on the curve, and what it is."""
+
+    at: int
+    text: str
+
+
+@dataclass(frozen=True)
+class LoadCurve:
+    """Throughput against what one user sees, as the load grows: points, ends of the 90 % range.
+
+    Attributes:
+        x, y: What one user sees; what the deployment does.
+        best, worst: Both at the better and both at the worse end of their 90 % ranges, (x, y).
+        x_log: Whether x spans magnitudes.
+        x_ticks: Values and words; Plotly's own where empty.
+        dots: Numbers of users written at the curve.
+        now: The load asked about; None where it is beyond the curve.
+        most: The largest load that has room and keeps all limits, if any.
+        limit: The limit of x, if one is set.
+    """
+
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+    best: tuple[tuple[float, float], ...]
+    worst: tuple[tuple[float, float], ...]
+    x_title: str
+    y_title: str
+    x_log: bool
+    x_ticks: tuple[tuple[float, str], ...]
+    dots: tuple[Stop, ...]
+    now: Stop | None
+    most: Stop | None
+    limit: Mark | None
+    hover: tuple[str, ...]
+
+
 def _figure(data: list[dict[str, Any]], height: int, layout: dict[str, Any]) -> go.Figure:
     """Return a figure; its dict is checked by the tests, not at each of many reruns."""
     common = {
@@ -276,6 +314,99 @@ def curve(data: Curve, *, height: int = CURVE_HEIGHT) -> go.Figure:
         ),
         "yaxis": _axis(title={"text": data.y_title, "standoff": 4}, range=[0, top]),
         "legend": {"x": 0.02, "y": 0.99, "yanchor": "top", "bgcolor": "rgba(0,0,0,0)"},
+    }
+    return _figure(traces, height, layout)
+
+
+def load_curve(data: LoadCurve, *, height: int = CURVE_HEIGHT) -> go.Figure:
+    """Return throughput against what one user sees, with the 90 % range and the limit."""
+    ring = [*data.best, *reversed(data.worst)]
+
+    def points(stops: Sequence[Stop], size: int, colour: str, place: str) -> dict[str, Any]:
+        return {
+            "type": "scatter",
+            "mode": "markers+text",
+            "x": [data.x[stop.at] for stop in stops],
+            "y": [data.y[stop.at] for stop in stops],
+            "text": [stop.text for stop in stops],
+            "textposition": place,
+            "customdata": [data.hover[stop.at] for stop in stops],
+            "hovertemplate": "%{customdata}<extra></extra>",
+            "marker": {"size": size, "color": colour, "line": {"color": OUTLINE, "width": 1.5}},
+            "cliponaxis": False,
+            "showlegend": False,
+        }
+
+    traces: list[dict[str, Any]] = [
+        {
+            "type": "scatter",
+            "mode": "lines",
+            "x": [x for x, _ in ring],
+            "y": [y for _, y in ring],
+            "fill": "toself",
+            "fillcolor": "rgba(0,114,178,0.2)",
+            "line": {"width": 0},
+            "hoverinfo": "skip",
+            "showlegend": False,
+        },
+        {
+            "type": "scatter",
+            "mode": "lines",
+            "x": list(data.x),
+            "y": list(data.y),
+            "line": {"color": COLOURS["gradients"], "width": 2.5},
+            "text": list(data.hover),
+            "hovertemplate": "%{text}<extra></extra>",
+            "showlegend": False,
+        },
+    ]
+    # Words stand off the line: it falls where x is a pace and rises where it is a time.
+    above, below = ("top left", "bottom right") if data.x_log else ("top right", "bottom left")
+    traces.append(points(data.dots, 6, COLOURS["gradients"], below))
+    if data.most is not None:
+        traces.append(points((data.most,), 11, LIMIT, above))
+        traces[-1]["marker"]["symbol"] = "diamond"
+    if data.now is not None:
+        traces.append(points((data.now,), 12, COLOURS["kv_cache"], below))
+    xs = [*data.x, *(x for x, _ in ring)]
+    low, high = (min(xs), max(xs)) if data.x_log else (0.0, max(xs) * 1.04)
+    shapes, notes = [], []
+    if data.limit is not None:
+        low, high = min(low, data.limit.value * 0.9), max(high, data.limit.value * 1.1)
+        where = _log10(data.limit.value) if data.x_log else data.limit.value
+        middle = (_log10(low) + _log10(high)) / 2 if data.x_log else (low + high) / 2
+        left = where > middle
+        shapes.append(
+            {
+                "type": "line", "xref": "x", "x0": data.limit.value, "x1": data.limit.value,
+                "yref": "paper", "y0": 0, "y1": 1, "line": {"color": LIMIT, "width": 2},
+            }
+        )  # fmt: skip
+        notes.append(
+            {
+                "x": where, "y": 1, "xref": "x", "yref": "paper", "text": data.limit.text,
+                "showarrow": False, "xanchor": "right" if left else "left",
+                "xshift": -4 if left else 4, "yanchor": "top", "font": {"color": LIMIT},
+            }
+        )  # fmt: skip
+    ticks = (
+        {"tickvals": [x for x, _ in data.x_ticks], "ticktext": [text for _, text in data.x_ticks]}
+        if data.x_ticks
+        else {}
+    )
+    layout = {
+        "shapes": shapes,
+        "annotations": notes,
+        "xaxis": _axis(
+            type="log" if data.x_log else None,
+            title={"text": data.x_title, "standoff": 4},
+            range=[_log10(low), _log10(high)] if data.x_log else [low, high],
+            **ticks,
+        ),
+        "yaxis": _axis(
+            title={"text": data.y_title, "standoff": 10},
+            range=[0, max(y for _, y in ring) * 1.15],
+        ),
     }
     return _figure(traces, height, layout)
 

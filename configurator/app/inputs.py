@@ -9,7 +9,8 @@ from typing import Any, get_args
 
 import streamlit as st
 
-from configurator.app import numbers
+from configurator import link
+from configurator.app import numbers, views
 from configurator.app.form import AUTO, CUSTOM, SPLITS, Form
 from configurator.app.presets import ladder, ladder_sizes, nearest_step
 from configurator.app.state import (
@@ -22,6 +23,7 @@ from configurator.app.state import (
     language,
     put,
     seed,
+    speed_limits,
     take,
     words,
 )
@@ -144,7 +146,7 @@ def _optional(field: str, high: int) -> None:
         step=1,
         key=field,
         placeholder=words("auto"),
-        on_change=take(field, field),
+        on_change=take(field, field, empty=True),
     )
 
 
@@ -270,6 +272,8 @@ def sidebar() -> None:
 
 def _task_chosen() -> None:
     held = form()
+    if st.session_state["task"] is None:
+        return
     held["task"] = st.session_state["task"]
     if held["task"] == "training" and held["method"] != "full":
         held["method"] = "full"
@@ -378,7 +382,9 @@ def _uploaded() -> None:
         config = read_config(file.getvalue())
     except InputError as error:
         st.session_state["_upload_problem"] = words(
-            "upload_bad", reason=numbers.plain(f"{error.field}: {error.message}")
+            "upload_bad",
+            reason=numbers.plain(views.wrong(error, language())),
+            detail=numbers.plain(f"{error.field}: {error.message}"),
         )
         return
     put({"config": config, "config_name": clean_name(file.name)})
@@ -430,6 +436,7 @@ def _serving() -> None:
     _steps("concurrency", CONCURRENCY_STEPS, count, help_key="concurrency")
     _steps("input_tokens", (0, *TOKEN_STEPS), numbers.tokens, help_key="input_tokens")
     _steps("output_tokens", (0, *TOKEN_STEPS), numbers.tokens, help_key="output_tokens")
+    _speed_limits()
     with st.expander(words("more_serving"), key="more_serving"):
         _exact("concurrency", 1, MAX_SEQUENCES)
         _exact("input_tokens", 0, MAX_TOKENS)
@@ -448,8 +455,36 @@ def _serving() -> None:
             step=0.05,
             key="gpu_memory_utilization",
             placeholder=words("auto"),
-            on_change=take("gpu_memory_utilization", "gpu_memory_utilization"),
+            on_change=take("gpu_memory_utilization", "gpu_memory_utilization", empty=True),
         )
+
+
+LEAST_LIMIT = 0.001
+
+
+def _speed_limits() -> None:
+    """Show what speed is wanted at least; nothing is asked of it at first."""
+    for place, (column, key, step) in enumerate(
+        zip(st.columns(2, gap="small", vertical_alignment="bottom"), ("ttft", "tps"), (0.5, 5.0))
+    ):
+        seed(f"{key}_limit", speed_limits()[place])
+        column.number_input(
+            words(f"field.{key}_limit"),
+            min_value=LEAST_LIMIT,
+            max_value=link.MAX_LIMIT,
+            value=None,
+            step=step,
+            format="%g",
+            key=f"{key}_limit",
+            placeholder=words("no_limit"),
+            on_change=_speed_limits_chosen,
+            help=words(f"help.{key}_limit"),
+        )
+
+
+def _speed_limits_chosen() -> None:
+    state = st.session_state
+    state["_speed_limits"] = (state["ttft_limit"], state["tps_limit"])
 
 
 def _method_chosen(held: Form) -> None:
@@ -529,4 +564,5 @@ def _vendors_chosen() -> None:
 
 
 def _currency_chosen() -> None:
-    st.session_state["_currency"] = st.session_state["currency"]
+    if st.session_state["currency"] in CURRENCIES:
+        st.session_state["_currency"] = st.session_state["currency"]

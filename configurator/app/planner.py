@@ -18,22 +18,21 @@ from configurator.app.savings import Saving, savings
 from configurator.app.state import (
     bound_words,
     catalog_version,
-    chosen_vendors,
-    currency,
     form,
     language,
     language_switch,
     open_link,
     question,
+    request_of,
     seed,
+    speed_limits,
     words,
     write_link,
 )
 from configurator.cost.ranges import Range
 from configurator.errors import InputError
 from configurator.estimate import Estimate, estimate
-from configurator.recommend import Plan, Recommendation, Request, recommend
-from configurator.recommend.request import Currency, Vendor
+from configurator.recommend import Fix, Plan, Recommendation, parse_request, recommend
 from configurator.scenario import Scenario, parse_scenario
 from configurator.words import say
 
@@ -48,7 +47,7 @@ STATE_ICONS = {
     "tight": ":material/warning:",
     "bad": ":material/cancel:",
 }
-TOUR = ("one", "two", "three", "four", "five", "six")
+TOUR = ("one", "two", "three", "four")
 SEVERITY = {"error": 0, "warning": 1, "info": 2}
 
 
@@ -116,18 +115,49 @@ def _header() -> None:
                     help=words("changed", fields=names),
                 )
         st.space("stretch")
-        tour = st.popover(
-            words("tour.title"),
-            key="tour",
-            icon=":material/help:",
-            type="tertiary",
-            on_change="rerun",
-        )
-        if tour.open:
-            with tour:
-                for number, step in enumerate(TOUR, 1):
-                    st.markdown(f"{number}. {words(f'tour.{step}')}")
+        _tour()
         language_switch()
+
+
+def _tour() -> None:
+    """Show how to read the page, step by step; named for a first visit until it was opened."""
+    state = st.session_state
+    if state.get("_touring") and not state.get("tour"):  # opened once and closed again
+        state["_toured"] = True
+    tour = st.popover(
+        words("tour.title" if state.get("_toured") else "tour.first"),
+        key="tour",
+        icon=":material/help:",
+        type="tertiary",
+        on_change="rerun",
+    )
+    if not tour.open:
+        return
+    state["_touring"] = True
+    step = state.setdefault("_tour_step", 0)
+    with tour:
+        st.caption(words("tour.step", step=step + 1, steps=len(TOUR)))
+        st.markdown(words(f"tour.{TOUR[step]}"))
+        with st.container(horizontal=True):
+            st.button(
+                words("tour.back"),
+                key="tour_back",
+                on_click=_tour_to,
+                args=(step - 1,),
+                disabled=step == 0,
+            )
+            st.button(
+                words("tour.next"),
+                key="tour_next",
+                type="primary",
+                on_click=_tour_to,
+                args=(step + 1,),
+                disabled=step == len(TOUR) - 1,
+            )
+
+
+def _tour_to(step: int) -> None:
+    st.session_state["_tour_step"] = min(max(step, 0), len(TOUR) - 1)
 
 
 def _field_name(name: str) -> str:
@@ -161,30 +191,25 @@ def _link_notices() -> None:
 
 
 def _problem(error: InputError) -> None:
-    given = error.to_dict()
+    value = error.to_dict().get("value", "–")
     st.error(f"**{words('problem_title')}**", icon=":material/error:")
-    st.text(
-        words("problem", field=error.field, message=error.message, value=given.get("value", "–"))
-    )
+    st.text(words("problem", sentence=views.wrong(error, language()), value=value))
     st.caption(words("problem_help"))
+    st.caption(numbers.plain(f"{error.field}: {error.message}"))
 
 
 # --------------------------------------------------------------------------- the answer
 
 
 @lru_cache(maxsize=128)
-def recommended(
-    scenario_json: str, currency_code: Currency, vendors: tuple[Vendor, ...]
-) -> Recommendation:
-    """Return the recommendation for a scenario; one for all sessions that ask the same."""
-    scenario = parse_scenario(json.loads(scenario_json))
-    return recommend(Request(scenario=scenario, currency=currency_code, vendors=vendors))
+def recommended(request_json: str) -> Recommendation:
+    """Return the recommendation for a request; one for all sessions that ask the same."""
+    return recommend(parse_request(json.loads(request_json)))
 
 
 def _recommended(scenario: Scenario) -> Recommendation:
     bare = scenario.model_copy(update={"hardware": None})
-    text = bare.model_dump_json(exclude_none=True)
-    return recommended(text, currency(), chosen_vendors())
+    return recommended(request_of(bare).model_dump_json(exclude_none=True))
 
 
 def best_plan(found: Recommendation) -> Plan | None:
@@ -221,6 +246,10 @@ def _answer(asked: Scenario, shown: Mapping[str, str]) -> None:
     _link(asked, shown)
 
 
+def _limits(scenario: Scenario) -> views.Limits:
+    return views.NO_LIMITS if scenario.is_training else speed_limits()
+
+
 def _money(amount: Range, money: str) -> str:
     return numbers.money(amount.value, money, language())
 
@@ -229,18 +258,28 @@ def _verdict(asked: Scenario, answer: Estimate | None, best: Plan | None) -> Non
     if answer is None:
         model = numbers.plain(views.model_name(asked, language()))
         load = numbers.plain(views.load(asked, language()))
-        st.error(words("verdict.none", model=model, load=load), icon=STATE_ICONS["bad"])
+        text = words("verdict.none", model=model, load=load)
+        limits = _limits(asked)
+        if limits != views.NO_LIMITS:
+            wanted = numbers.plain(views.limits_text(limits, language()))
+            text += " " + words("limits.none", limits=wanted)
+        st.error(text, icon=STATE_ICONS["bad"])
         return
     said = views.verdict(answer, language())
-    text = said.text
+    text, state = said.text, said.state
+    kept = views.limits_said(answer, _limits(answer.scenario), language())
+    if kept is not None:
+        text += " " + kept.text
+        if state == "good":
+            state = kept.state
     if asked.hardware is None and best is not None:
         text += " " + words(
             "verdict.cheapest",
             price=numbers.plain(_money(best.cost.purchase, best.request.currency)),
             date=numbers.date(best.cost.price_date, language()),
         )
-    box = {"good": st.success, "tight": st.warning, "bad": st.error}[said.state]
-    box(text, icon=STATE_ICONS[said.state])
+    box = {"good": st.success, "tight": st.warning, "bad": st.error}[state]
+    box(text, icon=STATE_ICONS[state])
 
 
 SHOWN_FIXES = 3
@@ -320,6 +359,10 @@ def plan_facts(plan: Plan, tongue: str) -> list[str]:
         for figure in views.speeds(plan.estimate.performance, tongue)
         if figure.key in ("output_tokens_per_s", "train_tokens_per_s")
     ]
+    limits = (plan.request.ttft_s_limit, plan.request.user_tokens_per_s_limit)
+    users = views.carries(plan.scenario, limits, tongue)
+    if users:
+        facts.append(users)
     facts.append(say("app.card.date", tongue, date=numbers.date(plan.cost.price_date, tongue)))
     return facts
 
@@ -425,13 +468,30 @@ def _other_plans(tier: str, plans: Sequence[Plan]) -> None:
             )
 
 
-SCENARIO_FIELDS = frozenset({"concurrency", "kv_cache_precision", "precision"})
+# What a button can change: fields of the form, and the places of the limits of speed.
+FORM_FIELDS = frozenset({"concurrency", "kv_cache_precision", "precision"})
+LIMIT_FIELDS = {"ttft_s_limit": 0, "user_tokens_per_s_limit": 1}
 
 
-def _apply(plan: Plan, field: str, value: Any) -> None:
-    held = form_of(plan.scenario, form())
-    held[field] = value
+def _named(fix: Fix) -> dict[str, Any] | None:
+    """Return a fix's changes by field, or None if one of them is not the page's to make."""
+    found = {change.field.rsplit(".", 1)[-1]: change.value for change in fix.changes}
+    if set(found) <= FORM_FIELDS | LIMIT_FIELDS.keys() and all(
+        found[name] > 0 for name in LIMIT_FIELDS if name in found
+    ):
+        return found
+    return None
+
+
+def _apply(plan: Plan, changes: Mapping[str, Any]) -> None:
+    held, limits = form_of(plan.scenario, form()), list(speed_limits())
+    for name, value in changes.items():
+        if name in LIMIT_FIELDS:
+            limits[LIMIT_FIELDS[name]] = float(value)
+        else:
+            held[name] = value
     st.session_state["_form"] = held
+    st.session_state["_speed_limits"] = tuple(limits)
 
 
 def _nearest(found: Recommendation, *, open_it: bool) -> None:
@@ -446,19 +506,15 @@ def _nearest(found: Recommendation, *, open_it: bool) -> None:
             missing = " ".join(item.to_dict(language())["text"] for item in plan.missing)
             tier = words(f"tier.{plan.tier}")
             st.markdown(f"**{name}** · {tier}: {numbers.plain(missing)}")
-            fixes = [
-                (change.field.rsplit(".", 1)[-1], change)
-                for change in plan.fixes
-                if change.field.rsplit(".", 1)[-1] in SCENARIO_FIELDS
-            ]
+            fixes = [(fix, changes) for fix in plan.fixes if (changes := _named(fix))]
             if fixes:
                 with st.container(horizontal=True):
-                    for field, change in fixes:
+                    for number, (fix, changes) in enumerate(fixes):
                         st.button(
-                            numbers.plain(change.to_dict(language())["text"]),
-                            key=f"fix_{place}_{field}",
+                            numbers.plain(fix.to_dict(language())["text"]),
+                            key=f"fix_{place}_{number}",
                             on_click=_apply,
-                            args=(plan, field, change.value),
+                            args=(plan, changes),
                         )
 
 
@@ -519,6 +575,45 @@ def _speed(answer: Estimate) -> None:
     bound = answer.performance.bound_by
     if bound:
         st.caption(words("speed.bound", what=views.option("bound_by", bound, language())))
+    if not answer.scenario.is_training:
+        _load_curve(answer)
+
+
+@lru_cache(maxsize=128)
+def load_curve(
+    scenario_json: str, by: str, limits: views.Limits, tongue: str
+) -> tuple[charts.LoadCurve, str]:
+    """Return a scenario's load curve and what it shows in words."""
+    data = views.load_curve(parse_scenario(json.loads(scenario_json)), by, limits, tongue)
+    return data, views.load_text(data, limits, tongue)
+
+
+def _load_curve(answer: Estimate) -> None:
+    by = st.session_state.setdefault("_load_by", views.LOAD_BY[0])
+    seed("load_by", by)
+    say_it = bound_words()
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.markdown(f"**{words('load_curve.title')}**", width="content")
+        st.space("stretch")
+        st.segmented_control(
+            words("load_curve.by"),
+            list(views.LOAD_BY),
+            format_func=lambda value: say_it(f"option.load_by.{value}"),
+            key="load_by",
+            required=True,
+            on_change=_load_by_chosen,
+            label_visibility="collapsed",
+        )
+    text = answer.scenario.model_dump_json(exclude_none=True)
+    data, alt = load_curve(text, by, _limits(answer.scenario), language())
+    figure = charts.load_curve(data)
+    st.plotly_chart(figure, key="load_curve", alt=alt, config=charts.CONFIG)
+    st.caption(words("load_curve.help"))
+
+
+def _load_by_chosen() -> None:
+    if st.session_state["load_by"] in views.LOAD_BY:
+        st.session_state["_load_by"] = st.session_state["load_by"]
 
 
 def _notices(answer: Estimate) -> None:

@@ -17,6 +17,7 @@ _PAGES = (
     ("purchase", "purchase", ":material/request_quote:"),
     ("machine", "machine", ":material/memory:"),
     ("evidence", "evidence", ":material/fact_check:"),
+    ("techniques", "techniques", ":material/tune:"),
     ("article", "article", ":material/article:"),
     ("about", "about", ":material/info:"),
 )

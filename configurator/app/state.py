@@ -13,7 +13,7 @@ from configurator.app.form import Form, default_form, form_of, scenario_of
 from configurator.app.presets import presets
 from configurator.catalog import load_catalog
 from configurator.errors import InputError
-from configurator.recommend.request import Currency, Vendor
+from configurator.recommend.request import Currency, Request, Vendor
 from configurator.scenario import Scenario
 from configurator.words import LANGUAGES, say
 
@@ -51,6 +51,8 @@ def bound_words() -> Callable[..., str]:
 
 
 def _language_chosen() -> None:
+    if st.session_state["lang"] not in LANGUAGES:
+        return
     st.session_state["language"] = st.session_state["lang"]
     # Streamlit keeps a choice by its label: give every widget its value again under the new ones.
     st.session_state["_relabel"] = True
@@ -89,10 +91,22 @@ def form() -> Form:
     return held
 
 
-def take(field: str, key: str, after: Callable[[Form], None] | None = None) -> Callable[[], None]:
-    """Return a callback that moves a widget's value into the form."""
+def take(
+    field: str,
+    key: str,
+    after: Callable[[Form], None] | None = None,
+    *,
+    empty: bool = False,
+) -> Callable[[], None]:
+    """Return a callback that moves a widget's value into the form.
+
+    A choice that comes back as nothing, as was seen of a browser in trouble, is no choice, unless
+    the field may be ``empty``.
+    """
 
     def moved() -> None:
+        if st.session_state[key] is None and not empty:
+            return
         form()[field] = st.session_state[key]
         if after is not None:
             after(form())
@@ -130,6 +144,24 @@ def chosen_vendors() -> tuple[Vendor, ...]:
     return tuple(st.session_state.get("_vendors", ()))
 
 
+def speed_limits() -> tuple[float | None, float | None]:
+    """Return the limits asked for: most seconds to the first token, least tokens/s for each."""
+    found: tuple[float | None, float | None] = st.session_state.get("_speed_limits", (None, None))
+    return found
+
+
+def request_of(scenario: Scenario) -> Request:
+    """Return what is asked of the market for a scenario, under the limits of this session."""
+    ttft_s, tokens_per_s = (None, None) if scenario.is_training else speed_limits()
+    return Request(
+        scenario=scenario,
+        currency=currency(),
+        vendors=chosen_vendors(),
+        ttft_s_limit=ttft_s,
+        user_tokens_per_s_limit=tokens_per_s,
+    )
+
+
 def open_session() -> None:
     """Give a new session the first preset, so that no page starts empty."""
     state = st.session_state
@@ -156,6 +188,8 @@ def open_link() -> None:
     state["_currency"] = link.currency_of(query, CURRENCIES) or currency()
     state["_made_with"] = link.catalog_of(query)
     state["_vendors"] = link.vendors_of(query, VENDORS)
+    if not scenario.is_training:
+        state["_speed_limits"] = link.limits_of(query)
     state["preset"] = _preset_of(scenario)
 
 
@@ -171,8 +205,14 @@ def write_link(scenario: Scenario) -> dict[str, str]:
     returns to it, it stays, so that Back leads on out of the page.
     """
     state = st.session_state
+    ttft_s, tokens_per_s = (None, None) if scenario.is_training else speed_limits()
     wanted = link.encode(
-        scenario, catalog=catalog_version(), currency=currency(), vendors=chosen_vendors()
+        scenario,
+        catalog=catalog_version(),
+        currency=currency(),
+        vendors=chosen_vendors(),
+        ttft_s=ttft_s,
+        tokens_per_s=tokens_per_s,
     )
     shown = dict(wanted)
     if language() != _browser_language():

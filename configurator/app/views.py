@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from configurator.app import numbers
-from configurator.app.charts import Curve, Mark, Part
+from configurator.app.charts import Curve, LoadCurve, Mark, Part, Stop
 from configurator.article import rule_of_thumb_gib
+from configurator.capacity import load as load_at
+from configurator.capacity import users_within
 from configurator.catalog import load_catalog
 from configurator.errors import InputError
 from configurator.estimate import (
@@ -461,6 +464,189 @@ def _inverse(value: float | None) -> float | None:
     return None if not value else 1 / value
 
 
+# --------------------------------------------------------------------------- limits of speed
+
+Limits = tuple[float | None, float | None]
+NO_LIMITS: Limits = (None, None)
+
+
+def limits_text(limits: Limits, language: str) -> str:
+    """Return the limits that are set, in words."""
+    ttft_s, tokens_per_s = limits
+    parts = []
+    if ttft_s is not None:
+        parts.append(say("app.limits.ttft", language, value=numbers.seconds(ttft_s, language)))
+    if tokens_per_s is not None:
+        parts.append(say("app.limits.tps", language, value=numbers.rate(tokens_per_s, language)))
+    return say("app.limits.and", language).join(parts)
+
+
+def carries(scenario: Scenario, limits: Limits, language: str) -> str:
+    """Return how many users a plan's cards carry within the limits; nothing without limits."""
+    if limits == NO_LIMITS or scenario.is_training:
+        return ""
+    most = users_within(scenario, *limits)
+    return say("app.limits.card", language, count=numbers.count(most, language))
+
+
+def limits_said(answer: Estimate, limits: Limits, language: str) -> Verdict | None:
+    """Return whether an answer keeps the limits of speed, and how many users do; None without."""
+    if limits == NO_LIMITS or answer.scenario.is_training or answer.memory.fits is False:
+        return None
+    most = users_within(answer.scenario, *limits)
+    values = {
+        "limits": numbers.plain(limits_text(limits, language)),
+        "count": numbers.count(most, language),
+    }
+    if most >= answer.scenario.serving.concurrency:
+        return Verdict("good", say("app.limits.held", language, **values))
+    key = "app.limits.broken" if most else "app.limits.never"
+    return Verdict("tight", say(key, language, **values))
+
+
+# --------------------------------------------------------------------------- load
+
+LOAD_BY = ("tps", "ttft")
+LOAD_POINTS = 60
+LEAST_LOAD = 32  # users that a load curve shows at least
+LOAD_SPAN = 4  # times the users asked about
+LOAD_DOTS = 5
+_SECONDS = tuple(m * 10.0**e for e in range(-3, 5) for m in (1, 2, 5))
+
+
+def load_curve(scenario: Scenario, by: str, limits: Limits, language: str) -> LoadCurve:
+    """Return the throughput of a scenario's cards against what one user sees, from one user on.
+
+    Args:
+        scenario: Serving, with hardware.
+        by: What one user sees: ``tps`` tokens a second, ``ttft`` seconds to the first token.
+        limits: Marked where set.
+        language: Of the words.
+    """
+    text = _words(language)
+    hardware = scenario.hardware
+    assert hardware is not None
+    now = scenario.serving.concurrency
+    most = users_within(scenario, *limits)
+    top = max(LEAST_LOAD, LOAD_SPAN * now)
+    if limits != NO_LIMITS:
+        top = max(top, round(1.3 * most))
+    users = sorted({*spaced(1, top, LOAD_POINTS), now, *([most] if 0 < most <= top else [])})
+    found = load_at(scenario, users)
+    whole, seen = found.output_tokens_per_s, found.ttft_s if by == "ttft" else found.tokens_per_s
+    # What is better: less time, more tokens.
+    good, bad = (seen.low, seen.high) if by == "ttft" else (seen.high, seen.low)
+    ticks: tuple[tuple[float, str], ...] = ()
+    if by == "ttft":
+        inside = [s for s in _SECONDS if seen.low.min() <= s <= seen.high.max()]
+        every = max(1, math.ceil(len(inside) / 7))
+        ticks = tuple((s, numbers.seconds(s, language)) for s in inside[::every])
+    powers = [p for p in (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096) if p < top]
+    dots = []
+    for power in powers[:: max(1, math.ceil(len(powers) / LOAD_DOTS))]:
+        place = min(range(len(users)), key=lambda i: abs(users[i] - power))
+        if all(not 0.55 < users[place] / max(1, other) < 1.8 for other in (now, most)):
+            dots.append(Stop(place, numbers.count(users[place], language)))
+    hover = tuple(
+        text(
+            "load_curve.point",
+            count=numbers.count(count, language),
+            rate=numbers.rate(float(whole.value[i]), language),
+            each=numbers.rate(float(found.tokens_per_s.value[i]), language),
+            first=numbers.seconds(float(found.ttft_s.value[i]), language),
+        )
+        for i, count in enumerate(users)
+    )
+    limit_value = limits[0] if by == "ttft" else limits[1]
+    limit = None
+    if limit_value is not None:
+        only = (limit_value, None) if by == "ttft" else (None, limit_value)
+        limit = Mark(limit_value, limits_text(only, language))
+    here = Stop(users.index(now), text("load_curve.now", count=numbers.count(now, language)))
+    end = None
+    if 0 < most <= top:
+        if most == now:
+            here = replace(here, text=text("load_curve.both", count=numbers.count(now, language)))
+        else:
+            key = "load_curve.most" if limits == NO_LIMITS else "load_curve.most_within"
+            end = Stop(users.index(most), text(key, count=numbers.count(most, language)))
+    return LoadCurve(
+        tuple(map(float, seen.value)),
+        tuple(map(float, whole.value)),
+        tuple(zip(map(float, good), map(float, whole.high))),
+        tuple(zip(map(float, bad), map(float, whole.low))),
+        text(f"load_curve.by_{by}"),
+        text("load_curve.together"),
+        by == "ttft",
+        ticks,
+        tuple(dots),
+        here,
+        end,
+        limit,
+        hover,
+    )
+
+
+def load_text(data: LoadCurve, limits: Limits, language: str) -> str:
+    """Return what a load curve shows, for those who do not see it."""
+    parts = [data.hover[0]]
+    if data.now is not None and data.now.at:
+        parts.append(data.hover[data.now.at])
+    if data.most is not None:
+        parts.append(f"{data.most.text}: {data.hover[data.most.at]}")
+    if limits != NO_LIMITS:
+        parts.append(limits_text(limits, language))
+    return say("app.load_curve.stop", language).join([*parts, ""]).strip()
+
+
+# --------------------------------------------------------------------------- what is wrong
+
+# How the engine words a complaint → its kind on the page, the figures by name. First match counts.
+_WRONG = (
+    (r"is required", "required"),
+    (r"is missing", "missing"),
+    (r"is not a field of", "no_field"),
+    (r"no \w+ of the catalog is called .*did you mean (?P<close>.+)\?", "unknown_close"),
+    (r"no \w+ of the catalog is called", "unknown"),
+    (r"does not do", "engine"),
+    (r"cannot both be 0", "both_zero"),
+    (r"has no meaning for", "no_meaning"),
+    (r"needs more GPUs than given", "more_gpus"),
+    (r"heads|width .* over|divide", "split"),
+    (r"the model has no experts", "no_experts"),
+    (r"(?:number|billions) from (?P<low>\S+) to (?P<high>[\d,.]*\d)", "between"),
+    (r"at most (?:the model's )?(?:the number of experts, )?(?P<most>[\d,.]*\d)", "at_most"),
+    (r"less than or equal to (?P<most>\S*\d)", "at_most"),
+    (r"less than (?P<most>\S*\d)", "below"),
+    (r"greater than or equal to (?P<least>\S*\d)", "at_least"),
+    (r"greater than (?P<least>\S*\d)", "above"),
+    (r"must be one of|must be 2, 3, 4 or 8", "one_of"),
+    (r"whole number", "whole"),
+    (r"finite number|must be a (?:positive )?number", "number"),
+    (r"true or false", "flag"),
+    (r"must be text|a string", "text"),
+    (r"at most 2 MB", "too_large"),
+    (r"not JSON|JSON object|object in each entry", "not_json"),
+    (r"not known to the engine|does not know", "not_known"),
+    (r"names no module", "no_module"),
+    (r"at most .*(?:characters|entries|patterns)|more than", "too_much"),
+)
+
+
+def wrong(error: InputError, language: str) -> str:
+    """Return what is wrong with an input, as a sentence of the page; plain text."""
+    name = error.field.rsplit(".", 1)[-1]
+    try:
+        field = say(f"app.field.{name}", language)
+    except KeyError:
+        field = error.field
+    for pattern, kind in _WRONG:
+        match = re.search(pattern, error.message)
+        if match is not None:
+            return say(f"app.wrong.{kind}", language, field=field, **match.groupdict())
+    return say("app.wrong.other", language, field=field)
+
+
 # --------------------------------------------------------------------------- why
 
 
@@ -477,7 +663,7 @@ class Reason:
 def term_name(path: str, language: str) -> str:
     """Return what a term is called; an unknown path is called by itself."""
     name = path.split(".", 1)[-1].removesuffix("_gib")
-    for key in (f"app.part.{name}", f"app.speed.{name}", f"app.term.{name}"):
+    for key in (f"app.term.{name}", f"app.part.{name}", f"app.speed.{name}"):
         try:
             return say(key, language)
         except KeyError:
@@ -499,6 +685,8 @@ def figure(value: Any, unit: str, language: str) -> str:
         return str(value)
     if unit == "GiB":
         return numbers.gib(float(value), language)
+    if unit == "s":
+        return numbers.seconds(float(value), language)
     number = float(value)
     if number.is_integer() and abs(number) < 1e15:
         shown = numbers.decimal(number, language)
@@ -519,6 +707,8 @@ def source(ref: str, language: str) -> str:
         return f"{figure_.source}, {numbers.date(figure_.date, language)}"
     if kind == "engine":
         return say("app.source_engine", language)
+    if kind == "efficiency":
+        return say("app.source_efficiency", language)
     return ref
 
 
@@ -534,10 +724,16 @@ def _source_name(ref: str, language: str) -> str:
 
 
 def _input_row(given: Input, language: str) -> tuple[str, str, str]:
+    origin = source(given.source, language) if given.source else ""
+    card = load_catalog().gpus.get(given.source.partition(":")[2])
+    if card is not None and given.symbol in ("bandwidth", "flop_rate"):
+        rates = (figure_ for figure_ in card.rates.values() if figure_.value == given.value)
+        stated = card.bandwidth_gb_s if given.symbol == "bandwidth" else next(rates, None)
+        origin = f"{stated.source}, {numbers.date(stated.date, language)}" if stated else ""
     return (
         symbol_name(given.symbol, language),
         figure(given.value, given.unit, language),
-        source(given.source, language) if given.source else "",
+        origin,
     )
 
 

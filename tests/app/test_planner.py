@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from statistics import median
+from typing import Any
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
 from configurator import link
+from configurator.app import views
 from configurator.app.presets import presets
+from configurator.capacity import users_within
 from configurator.catalog import load_catalog
+from configurator.estimate import estimate
 from configurator.scenario import Scenario
+from configurator.words import LANGUAGES, say
 from tests.app.conftest import healthy, query, said, start
 
 RERUN_LIMIT_MS = 150  # measured 60–85 on two busy cores, 30 where the answer is known
@@ -29,11 +35,15 @@ def scenario(at: AppTest) -> Scenario:
     return found
 
 
+def charts(at: AppTest) -> list[Any]:
+    return list(at.get("plotly_chart"))
+
+
 def test_never_starts_empty(language: str) -> None:
     at = start(language)
     assert "Qwen3-8B" in verdict(at)
     assert len([b for b in at.button if b.key.startswith("use_")]) == 3
-    assert len(at.get("plotly_chart")) == 3
+    assert len(at.get("plotly_chart")) == 4
     assert at.query_params
     assert scenario(at) == presets()[0].scenario
 
@@ -243,6 +253,143 @@ def test_prices_show_their_day(language: str) -> None:
     at = start(language)
     captions = "\n".join(c.value for c in at.caption)
     assert captions.count("2026") >= 3
+
+
+def test_limits_of_speed(language: str) -> None:
+    at = start(language, m="Qwen/Qwen3-8B", w="bf16", n="24", g="l40s", c="1")
+    assert at.number_input(key="ttft_limit").value is None
+    assert at.number_input(key="tps_limit").value is None
+    assert not {"ttft", "tps"} & query(at).keys()
+    at.number_input(key="ttft_limit").set_value(2.0)
+    at.number_input(key="tps_limit").set_value(20.0)
+    healthy(at.run())
+    got = query(at)
+    assert (got["ttft"], got["tps"]) == ("2", "20")
+    most = users_within(scenario(at), 2.0, 20.0)
+    assert most >= 24
+    assert f"**{most}**" in verdict(at)
+    assert at.success
+    # Every plan shown holds them and says for how many.
+    facts = [c.value for c in at.caption if ("free per GPU" in c.value or "每卡空闲" in c.value)]
+    assert len(facts) == 3
+    said_so = re.compile(r"up to \d+ at once|最多同时 \d+ 个请求")
+    assert all(said_so.search(fact.replace("\\", "")) for fact in facts)
+    # The same from the link, in the other language's page too.
+    again = start(language, **got)
+    assert query(again) == got
+    assert verdict(again) == verdict(at)
+    # Too much for the card: said, though it fits.
+    again.number_input(key="tps_limit").set_value(500.0)
+    healthy(again.run())
+    assert again.warning
+    assert "20" not in query(again)["tps"]
+    again.number_input(key="tps_limit").set_value(None)
+    again.number_input(key="ttft_limit").set_value(None)
+    healthy(again.run())
+    assert not {"ttft", "tps"} & query(again).keys()
+
+
+def test_limits_choose_the_plans() -> None:
+    slow, fast = start(), start(tps="60")
+    before = [c.value for c in slow.markdown if c.value.startswith("#####")]
+    after = [c.value for c in fast.markdown if c.value.startswith("#####")]
+    assert before != after
+    assert "60" in verdict(fast)
+
+
+def test_limits_that_nothing_holds(language: str) -> None:
+    at = start(language, tps="5000")
+    assert at.error
+    assert "5000" in verdict(at).replace(",", "")
+    # The near misses say what would do, and a button does it.
+    fixes = [b for b in at.button if b.key and b.key.startswith("fix_")]
+    assert fixes
+    fixes[-1].click()
+    healthy(at.run())
+    assert float(query(at)["tps"]) < 5000
+    assert not at.error
+
+
+def test_limits_stay_out_of_training(language: str) -> None:
+    at = start(language, ttft="2")
+    at.segmented_control(key="task").set_value("training")
+    healthy(at.run())
+    assert "ttft" not in query(at)
+    assert not [s for s in at.segmented_control if s.key == "load_by"]
+    at.segmented_control(key="task").set_value("inference")
+    healthy(at.run())
+    assert query(at)["ttft"] == "2"
+
+
+def test_load_curve_by_pace_and_by_first_token(language: str) -> None:
+    at = start(language, tps="20", ttft="3")
+    drawn = json.loads(charts(at)[-1].proto.spec)
+    assert drawn["layout"]["shapes"][0]["x0"] == 20
+    at.segmented_control(key="load_by").set_value("ttft")
+    healthy(at.run())
+    drawn = json.loads(charts(at)[-1].proto.spec)
+    assert drawn["layout"]["shapes"][0]["x0"] == 3
+    assert drawn["layout"]["xaxis"]["type"] == "log"
+
+
+def test_why_of_the_speed(language: str) -> None:
+    answer = estimate(scenario(start(g="l40s", c="1")))
+    reasons = [views.reason(term, language) for term in answer.terms]
+    speed = [r for t, r in zip(answer.terms, reasons) if t.path.startswith("performance.")]
+    assert len(speed) == 2
+    for reason in speed:
+        shown = {name for name, _, _ in reason.inputs}
+        assert not any("_" in name for name in shown)
+        assert any("GB/s" in value for _, value, _ in reason.inputs)
+
+
+@pytest.mark.parametrize(
+    ("query_", "english", "chinese"),
+    [
+        ({"c": "2", "tp": "7"}, "cut like this", "不能这样切分"),
+        ({"c": "2", "tp": "2", "dp": "4"}, "more GPUs than there are", "多于现有数量"),
+        ({"c": "64", "pp": "60"}, "at most 36", "最多为 36"),
+        ({"c": "2", "ep": "2"}, "no experts", "没有专家"),
+    ],
+)
+def test_what_is_wrong_is_said_in_words(
+    query_: dict[str, str], english: str, chinese: str, language: str
+) -> None:
+    at = start(language, m="Qwen/Qwen3-8B", g="rtx-4090", **query_)
+    assert at.error
+    text = " ".join(t.value for t in at.text)
+    assert (english if language == "en" else chinese) in text
+    assert "hardware." not in text
+    assert "hardware." in said(at)
+
+
+def test_the_tour_steps_and_is_remembered(language: str) -> None:
+    at = start(language)
+    assert tour_label(at) == say("app.tour.first", language)
+    at.session_state["tour"] = True
+    healthy(at.run())
+    shown = []
+    for _ in range(4):
+        shown.append(next(m.value for m in at.markdown if m.value in steps(language)))
+        if not at.button(key="tour_next").disabled:
+            at.button(key="tour_next").click()
+            at.session_state["tour"] = True
+            healthy(at.run())
+    assert shown == steps(language)
+    assert at.button(key="tour_next").disabled
+    at.session_state["tour"] = False
+    healthy(at.run())
+    assert tour_label(at) == say("app.tour.title", language)
+
+
+def steps(language: str) -> list[str]:
+    return [say(f"app.tour.{step}", language) for step in ("one", "two", "three", "four")]
+
+
+def tour_label(at: AppTest) -> str:
+    labels = {say(f"app.tour.{key}", tongue) for key in ("first", "title") for tongue in LANGUAGES}
+    found = (p.proto.popover.label for p in at.get("popover"))
+    return next(label for label in found if label in labels)
 
 
 def test_old_prices_are_said() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import socket
@@ -16,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from tests.nvml_stub import StubEnvironment, nvml_stub_fixture  # noqa: F401
 
@@ -123,20 +125,57 @@ class Visit:
         box.fill(text)
         self.page.get_by_role("option", name=choose or text).first.click()
 
+    def axe(self) -> list[str]:
+        """Return what axe-core finds serious or critical on the page as it stands."""
+        found = Axe().run(self.page).response["violations"]
+        return [
+            f"{v['id']}: {node['html'][:160]}"
+            for v in found
+            if v["impact"] in ("serious", "critical")
+            for node in v["nodes"]
+        ]
+
     def slide(self, key: str, keys: str = "ArrowRight") -> None:
         """Move a slider one step by keyboard."""
         self.page.locator(f".st-key-{key} input[type=range]").first.press(keys)
 
 
+class Contexts:
+    """Browser contexts by their settings: what the first page loads, the next ones have cached.
+
+    The page keeps nothing in the browser, so visits do not see each other; ``fresh`` gives one of
+    its own all the same.
+    """
+
+    def __init__(self, browser: Browser) -> None:
+        self.browser = browser
+        self.held: dict[str, BrowserContext] = {}
+
+    def page(self, fresh: bool, options: dict[str, Any]) -> Page:
+        """Return a new page in a context with these settings."""
+        settings = {"viewport": {"width": 1280, "height": 800}, "locale": "en-US", **options}
+        if fresh:
+            return self.browser.new_context(**settings).new_page()
+        key = json.dumps(settings, sort_keys=True)
+        if key not in self.held:
+            self.held[key] = self.browser.new_context(**settings)
+        return self.held[key].new_page()
+
+
+@pytest.fixture(scope="session")
+def contexts(browser: Browser) -> Contexts:
+    """The session's contexts."""
+    return Contexts(browser)
+
+
 @pytest.fixture
-def visit(browser: Browser, server: str) -> Iterator[Callable[..., Visit]]:
+def visit(contexts: Contexts, server: str) -> Iterator[Callable[..., Visit]]:
     """Return ``visit(url, **context options)``; at the end nothing may have been complained of."""
     visits: list[Visit] = []
 
-    def begin(url: str | None = None, **options: Any) -> Visit:
+    def begin(url: str | None = None, *, fresh: bool = False, **options: Any) -> Visit:
         base = url or server
-        settings = {"viewport": {"width": 1280, "height": 800}, "locale": "en-US", **options}
-        page = browser.new_context(**settings).new_page()
+        page = contexts.page(fresh, options)
         page.set_default_timeout(15_000)
         found = Visit(page, base)
         page.on(
@@ -150,7 +189,7 @@ def visit(browser: Browser, server: str) -> Iterator[Callable[..., Visit]]:
 
     yield begin
     for found in visits:
-        found.page.context.close()
+        found.page.close()
         assert found.complaints == []
 
 

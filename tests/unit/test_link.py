@@ -252,6 +252,32 @@ def test_reads_currency_and_catalog() -> None:
     assert link.currency_of({"cur": "XXX"}, ["CNY"]) == ""
 
 
+def test_limits_of_speed_round_trip() -> None:
+    scenario = parse_scenario({"model": "Qwen/Qwen3-8B"})
+    parameters = link.encode(scenario, ttft_s=1.5, tokens_per_s=20.0)
+    assert (parameters["ttft"], parameters["tps"]) == ("1.5", "20")
+    assert link.limits_of(parameters) == (1.5, 20.0)
+    assert link.decode(parameters) == (scenario, [])
+    assert not {"ttft", "tps"} & link.encode(scenario).keys()
+    assert link.limits_of({}) == (None, None)
+
+
+@given(st.none() | st.floats(1e-3, 1e6), st.none() | st.floats(1e-3, 1e6))
+def test_any_limit_round_trips(ttft: float | None, tps: float | None) -> None:
+    scenario = parse_scenario({"model": "Qwen/Qwen3-8B"})
+    parameters = link.encode(scenario, ttft_s=ttft, tokens_per_s=tps)
+    assert link.limits_of(parameters) == (ttft, tps)
+    assert link.decode(parameters)[1] == []
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "nan", "1e9", "soon", "", "２"])
+def test_bad_limit_is_said(value: str) -> None:
+    scenario, problems = link.decode({**BASE, "ttft": value, "tps": "20"})
+    assert [(p.parameter, p.code) for p in problems] == [("ttft", "bad_value")]
+    assert link.limits_of({"ttft": value, "tps": "20"}) == (None, 20.0)
+    assert scenario == link.decode(BASE)[0]
+
+
 def golden_links() -> list[tuple[str, str]]:
     lines = GOLDEN.read_text(encoding="utf-8").splitlines()
     rows = [line.split("\t") for line in lines if line and not line.startswith("#")]
@@ -262,7 +288,10 @@ def golden_links() -> list[tuple[str, str]]:
 def test_old_links_keep_their_meaning(query: str, expected: str) -> None:
     scenario, problems = link.decode(dict(parse_qsl(query, keep_blank_values=True)))
     assert problems == []
-    assert json.loads(scenario.model_dump_json(exclude_none=True)) == json.loads(expected)
+    wanted = json.loads(expected)
+    limits = wanted.pop("limits", [None, None])
+    assert json.loads(scenario.model_dump_json(exclude_none=True)) == wanted
+    assert list(link.limits_of(dict(parse_qsl(query)))) == limits
 
 
 def test_names_are_never_reused() -> None:

@@ -1,0 +1,5 @@
+"""Page: see :mod:`configurator.app.techniques_page`."""
+
+from configurator.app.techniques_page import page
+
+page()

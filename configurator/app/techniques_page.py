@@ -1,0 +1,621 @@
+"""Techniques: what each saves and costs for the question of this session, with the code for it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import plotly.graph_objects as go
+import streamlit as st
+
+from configurator import link
+from configurator.app import charts, numbers, views
+from configurator.app.form import form_of
+from configurator.app.planner import best_plan, recommended
+from configurator.app.state import (
+    catalog_version,
+    chosen_vendors,
+    currency,
+    form,
+    language,
+    language_switch,
+    open_link,
+    question,
+    request_of,
+    speed_limits,
+    words,
+    write_link,
+)
+from configurator.errors import InputError
+from configurator.estimate import Estimate, estimate
+from configurator.scenario import Scenario
+from configurator.techniques import Effect, Technique, changed, techniques
+from configurator.words import say
+
+PLANNER = "planner"
+STATES = ("available", "in_use", "not_applicable", "not_computed")
+WITH_NUMBERS = ("available", "in_use")
+SAID_BY_TITLE = ("applies", "in_use")  # reasons that say no more than the section's title
+PARTS = ("weights", "gradients", "optimizer", "activations", "kv_cache", "framework")
+
+BEFORE, AFTER = "#8A8A8A", charts.COLOURS["weights"]
+ROW, HEAD, FOOT = 58, 24, 64  # pixels of a technique, and of what is above and below all
+BAR = 0.26  # of a row; the name stands in what is left
+INSIDE_FROM = 0.3  # of the axis: a bar this long has room for its own label
+CUT_CARDS, CUT_NOW = 2.0, 1.25  # bars end at this many cards, or times what is needed now
+DETAIL_HEIGHT = 200
+
+SHOWN_PROBLEMS = 12
+LEAST_GIB = 0.05  # what rounds to nothing is said to be nothing
+LEAST_RATIO = 0.005
+FITS: Mapping[bool | str, tuple[str, str]] = {
+    True: ("fits", "green"),
+    "tight": ("tight", "orange"),
+    False: ("bad", "red"),
+}
+
+
+# --------------------------------------------------------------------------- what is said
+
+
+# Addresses that the browser's markdown makes links of although every sign in them is escaped.
+_ADDRESS = re.compile(r"(?<=:)(?=\\?/\\?/)|(?<=www)(?=\\?\.)|(?<=@)", re.IGNORECASE)
+_JOINER = "\u2060"  # has no width
+
+
+def plain(text: str) -> str:
+    """Return text such that markdown shows it as it stands and makes no link of it."""
+    return _ADDRESS.sub(_JOINER, numbers.plain(text))
+
+
+def order(found: Sequence[Technique], state: str) -> list[Technique]:
+    """Return the techniques of a state: those that save most first, else as they come."""
+    own = [technique for technique in found if technique.state == state]
+    return sorted(own, key=lambda t: -(t.saved_gib or 0.0))
+
+
+def why(technique: Technique, tongue: str) -> str:
+    """Return why a technique applies or not, with engines and types called as the planner does."""
+    values = {
+        name: views.option(name, value, tongue) if isinstance(value, str) else value
+        for name, value in technique.values.items()
+    }
+    return say(f"technique.reason.{technique.reason}", tongue, **values)
+
+
+def memory_text(technique: Technique, tongue: str) -> tuple[str, str]:
+    """Return what a technique saves on the fullest card, in words, and the colour of that."""
+    saved, before = technique.saved_gib, technique.before
+    if saved is None or before is None:
+        return "", "gray"
+    if abs(saved) < LEAST_GIB:
+        return say("app.techniques.same_memory", tongue), "gray"
+    key = "saves" if saved > 0 else "costs"
+    percent = 100 * abs(saved) / before.required_gib
+    text = say(
+        f"app.techniques.memory_{key}",
+        tongue,
+        size=numbers.gib(abs(saved), tongue),
+        percent=numbers.decimal(percent, tongue, 0 if percent >= 1 else 1),
+    )
+    return text, "green" if saved > 0 else "orange"
+
+
+def speed_text(technique: Technique, tongue: str) -> tuple[str, str]:
+    """Return the speed with a technique over that without it, in words, and the colour of that."""
+    ratio = technique.speed_ratio
+    if ratio is None:
+        return say("app.techniques.no_speed", tongue), "gray"
+    if abs(ratio - 1) < LEAST_RATIO:
+        return say("app.techniques.same_speed", tongue), "gray"
+    text = say("app.techniques.speed", tongue, ratio=numbers.decimal(ratio, tongue, 2))
+    return text, "green" if ratio > 1 else "orange"
+
+
+def cards_text(technique: Technique, tongue: str) -> str:
+    """Return how many cards are compared; empty where it is the same number."""
+    before, after = technique.before, technique.after
+    if before is None or after is None or before.gpus == after.gpus:
+        return ""
+    return say("app.techniques.cards", tongue, before=before.gpus, after=after.gpus)
+
+
+def figures(technique: Technique, tongue: str) -> list[tuple[str, str, str]]:
+    """Return rows of what can be compared: its name, without and with the technique."""
+    before, after = technique.before, technique.after
+    assert before is not None
+    assert after is not None
+
+    def size(value: float | None) -> str:
+        return numbers.NONE if value is None else numbers.gib(value, tongue)
+
+    def rate(value: float | None) -> str:
+        return numbers.rate(value, tongue)
+
+    def seconds(value: float | None) -> str:
+        return numbers.seconds(value, tongue)
+
+    def count(value: float | None) -> str:
+        return numbers.count(value, tongue)
+
+    kinds = (
+        ("required_gib", size),
+        ("host_gib", size),
+        ("gpus", count),
+        ("tokens_per_s", rate),
+        ("stream_tokens_per_s", rate),
+        ("ttft_s", seconds),
+        ("max_concurrency", count),
+    )
+    rows = []
+    for name, shown in kinds:
+        pair = [
+            None if side.fits is False and name in _RUNNING else getattr(side, name)
+            for side in (before, after)
+        ]
+        if any(value for value in pair):
+            texts = [shown(value) for value in pair]
+            rows.append((say(f"app.techniques.figure_{name}", tongue), texts[0], texts[1]))
+    fit = [say(f"app.techniques.fit_{FITS[side.fits][0]}", tongue) for side in (before, after)]
+    return [rows[0], (say("app.techniques.figure_fits", tongue), fit[0], fit[1]), *rows[1:]]
+
+
+_RUNNING = ("tokens_per_s", "stream_tokens_per_s", "ttft_s")  # nothing where it does not fit
+
+
+# --------------------------------------------------------------------------- the charts
+
+
+def _layout(height: int, **more: Any) -> dict[str, Any]:
+    return {
+        "template": {},
+        "height": height,
+        "margin": {"l": 8, "r": 8, "t": HEAD, "b": 8},
+        "dragmode": False,
+        "hoverlabel": {"align": "left"},
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        **more,
+    }
+
+
+def _limit(
+    value: float, edge: float, text: str, spans: Sequence[tuple[float, float]]
+) -> dict[str, Any]:
+    """Return the line at what can be used of a card, beside the bars only, and its label."""
+    lines = [
+        {
+            "type": "line", "xref": "x", "x0": value, "x1": value, "yref": "y", "y0": low,
+            "y1": high, "line": {"color": charts.LIMIT, "width": 2},
+        }
+        for low, high in spans
+    ]  # fmt: skip
+    label = {
+        "xref": "x", "x": value, "yref": "paper", "y": 1, "text": text, "showarrow": False,
+        "xanchor": "right" if value > 0.5 * edge else "left", "yanchor": "bottom",
+        "font": {"color": charts.LIMIT},
+    }  # fmt: skip
+    return {"shapes": lines, "annotations": [label]}
+
+
+def _axis(edge: float, title: str) -> dict[str, Any]:
+    return {
+        "range": [0, edge], "gridcolor": charts.GRID, "zeroline": False, "fixedrange": True,
+        "automargin": True, "title": {"text": title, "standoff": 4},
+    }  # fmt: skip
+
+
+def overview(answer: Estimate, shown: Sequence[Technique], tongue: str) -> go.Figure:
+    """Return memory of the fullest card without and with each technique, one row each.
+
+    Names stand above their bars, so that a phone has the whole width for these. Bars far longer
+    than the card are cut at the edge; their labels say the whole.
+
+    Args:
+        answer: Of the question itself.
+        shown: From top to bottom; those with numbers.
+        tongue: Language.
+    """
+    edge = _edge(answer, shown)
+    places = [-float(row) for row in range(len(shown))]
+    limit = _limit(
+        answer.memory.budget_gib,
+        edge,
+        say("app.meter.limit", tongue, room=numbers.gib(answer.memory.budget_gib, tongue)),
+        [(place - 0.49, place + 0.09) for place in places],
+    )
+    for place, technique in zip(places, shown):
+        limit["annotations"].append(
+            {
+                "xref": "paper", "x": 0, "y": place + 0.5, "text": row_title(technique, tongue),
+                "showarrow": False, "xanchor": "left", "yanchor": "top",
+                "font": {"size": 13},
+            }
+        )  # fmt: skip
+    traces = [
+        _side(side, places, shown, edge, tongue)
+        for side in ("before", "after")
+    ]  # fmt: skip
+    layout = _layout(
+        HEAD + FOOT + ROW * len(shown),
+        bargap=0,
+        barmode="overlay",
+        xaxis=_axis(edge, say("app.axis.memory", tongue)),
+        yaxis={"visible": False, "fixedrange": True, "range": [places[-1] - 0.5, 0.5]},
+        legend={"orientation": "h", "x": 0, "y": 0, "yref": "container", "yanchor": "bottom"},
+        **limit,
+    )
+    return go.Figure({"data": traces, "layout": layout}, _validate=False)
+
+
+def _edge(answer: Estimate, shown: Sequence[Technique]) -> float:
+    """Return where the axis ends: at the longest bar, or where it would dwarf all others."""
+    memory = answer.memory
+    longest = max(max(_longest(technique) for technique in shown), memory.capacity_gib)
+    return 1.02 * min(longest, max(CUT_CARDS * memory.capacity_gib, CUT_NOW * memory.required_gib))
+
+
+def is_cut(answer: Estimate, shown: Sequence[Technique]) -> bool:
+    """Whether a bar of the overview is longer than its axis."""
+    return max(_longest(technique) for technique in shown) > _edge(answer, shown)
+
+
+def row_title(technique: Technique, tongue: str) -> str:
+    """Return what stands above a technique's bars."""
+    notes = []
+    if technique.state == "in_use":
+        notes.append(say("app.techniques.in_use", tongue))
+    if technique.speed_ratio is not None:
+        notes.append(speed_text(technique, tongue)[0])
+    if cards := cards_text(technique, tongue):
+        notes.append(cards)
+    return " · ".join([f"<b>{technique.name(tongue)}</b>", *notes])
+
+
+def _longest(technique: Technique) -> float:
+    sides = (technique.before, technique.after)
+    return max(side.required_gib for side in sides if side is not None)
+
+
+def _side(
+    name: str, places: Sequence[float], shown: Sequence[Technique], edge: float, tongue: str
+) -> dict[str, Any]:
+    """Return one bar a technique: without it, or with it."""
+    effects: list[Effect] = [getattr(technique, name) for technique in shown]
+    texts = []
+    for effect in effects:
+        text = numbers.gib(effect.required_gib, tongue)
+        if effect.fits is False:
+            text += f" · {say('app.techniques.fit_bad', tongue)}"
+        texts.append(text)
+    label = say(f"app.techniques.side_{name}", tongue)
+    after = name == "after"
+    return {
+        "type": "bar",
+        "orientation": "h",
+        "name": label,
+        "y": [place + (-0.34 if after else -0.06) for place in places],
+        "x": [min(effect.required_gib, edge) for effect in effects],
+        "width": BAR,
+        "text": texts,
+        "textposition": [
+            "inside" if effect.required_gib > INSIDE_FROM * edge else "outside"
+            for effect in effects
+        ],
+        "insidetextanchor": "start",
+        "insidetextfont": {"color": "#ffffff" if after else "#111111"},
+        "constraintext": "none",
+        "textangle": 0,
+        "cliponaxis": False,
+        "marker": {
+            "color": AFTER if after else BEFORE,
+            "line": {"color": charts.OUTLINE, "width": 1},
+        },
+        "customdata": [technique.name(tongue) for technique in shown],
+        "hovertemplate": f"%{{customdata}}<br>{label}: %{{text}}<extra></extra>",
+    }
+
+
+def overview_text(answer: Estimate, shown: Sequence[Technique], tongue: str) -> str:
+    """Return the overview in words."""
+    rows = [
+        say(
+            "app.techniques.alt_row",
+            tongue,
+            name=technique.name(tongue),
+            before=numbers.gib(technique.before.required_gib, tongue),
+            after=numbers.gib(technique.after.required_gib, tongue),
+            speed=speed_text(technique, tongue)[0],
+        )
+        for technique in shown
+        if technique.before is not None and technique.after is not None
+    ]
+    room = numbers.gib(answer.memory.budget_gib, tongue)
+    return " ".join([say("app.techniques.alt", tongue, room=room), *rows])
+
+
+def detail(technique: Technique, budget: float, tongue: str) -> go.Figure:
+    """Return what the fullest card holds without and with a technique, part by part."""
+    sides = (technique.before, technique.after)
+    names = [say(f"app.techniques.side_{name}", tongue) for name in ("before", "after")]
+    edge = max(_longest(technique), budget) * 1.04
+    traces = []
+    for part in PARTS:
+        sizes = [float(getattr(side, f"{part}_gib")) for side in sides]
+        if max(sizes) < LEAST_GIB:
+            continue
+        label = say(f"app.part.{part}", tongue)
+        traces.append(
+            {
+                "type": "bar",
+                "orientation": "h",
+                "name": label,
+                "x": sizes,
+                "y": names,
+                "width": 0.6,
+                "marker": {
+                    "color": charts.COLOURS[part],
+                    "line": {"color": charts.OUTLINE, "width": 1},
+                    "pattern": {
+                        "shape": charts.PATTERNS[part],
+                        "fgcolor": "rgba(255,255,255,0.35)",
+                        "fillmode": "overlay",
+                        "size": 7,
+                        "solidity": 0.2,
+                    },
+                },
+                "text": [f"{label}: {numbers.gib(size, tongue)}" for size in sizes],
+                "textposition": "none",
+                "hovertemplate": "%{text}<extra></extra>",
+            }
+        )
+    room = say("app.meter.limit", tongue, room=numbers.gib(budget, tongue))
+    layout = _layout(
+        DETAIL_HEIGHT,
+        barmode="stack",
+        showlegend=True,
+        xaxis=_axis(edge, say("app.axis.memory", tongue)),
+        yaxis={"autorange": "reversed", "fixedrange": True, "automargin": True},
+        legend={
+            "orientation": "h", "x": 0, "y": 0, "yref": "container", "yanchor": "bottom",
+            "traceorder": "normal",
+        },
+        **_limit(budget, edge, room, [(-0.4, 1.4)]),
+    )  # fmt: skip
+    return go.Figure({"data": traces, "layout": layout}, _validate=False)
+
+
+def detail_text(technique: Technique, tongue: str) -> str:
+    """Return the parts without and with a technique in words."""
+    sentences = []
+    for name, side in (("before", technique.before), ("after", technique.after)):
+        parts = [
+            f"{say(f'app.part.{part}', tongue)} {numbers.gib(size, tongue)}"
+            for part in PARTS
+            if (size := float(getattr(side, f"{part}_gib"))) >= LEAST_GIB
+        ]
+        sentences.append(f"{say(f'app.techniques.side_{name}', tongue)}: {', '.join(parts)}.")
+    return " ".join([technique.name(tongue), *sentences])
+
+
+# --------------------------------------------------------------------------- the page
+
+
+def page() -> None:
+    """Draw the page."""
+    open_link()
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.markdown(f"#### {words('page.techniques')}")
+        st.space("stretch")
+        language_switch()
+    _link_notices()
+    asked = question()
+    if isinstance(asked, InputError):
+        _problem(asked)
+        return
+    write_link(asked)
+    try:
+        answer = _answer(asked)
+        if answer is None:
+            model = plain(views.model_name(asked, language()))
+            load = plain(views.load(asked, language()))
+            st.error(words("verdict.none", model=model, load=load), icon=":material/cancel:")
+            _to_planner("to_planner")
+            return
+        found = techniques(answer.scenario)
+    except InputError as error:
+        _problem(error)
+        return
+    _intro(answer, chosen_here=asked.hardware is None)
+    _overview(answer, found)
+    for state in WITH_NUMBERS:
+        _section(answer, found, state)
+    for state in STATES:
+        if state not in WITH_NUMBERS:
+            _list(found, state)
+
+
+def _answer(asked: Scenario) -> Estimate | None:
+    """Return the answer on the cards asked for, or on the cheapest that do it, if any."""
+    if asked.hardware is not None:
+        return estimate(asked)
+    best = best_plan(recommended(request_of(asked).model_dump_json(exclude_none=True)))
+    return None if best is None else best.estimate
+
+
+def _link_notices() -> None:
+    wrong = [p for p in st.session_state.get("_problems", ()) if p.code != "missing"]
+    if wrong:
+        st.warning(words("link_problems"), icon=":material/link_off:")
+        for problem in wrong[:SHOWN_PROBLEMS]:
+            st.text(problem.text(language()))
+
+
+def _problem(error: InputError) -> None:
+    st.error(f"**{words('problem_title')}**", icon=":material/error:")
+    st.text(views.wrong(error, language()))
+    _to_planner("to_planner")
+
+
+def _to_planner(label: str) -> None:
+    """Link to the question of this session as it is."""
+    asked = question()
+    st.page_link(
+        st.session_state["_pages"][PLANNER],
+        label=words(f"techniques.{label}"),
+        icon=":material/calculate:",
+        query_params=None if isinstance(asked, InputError) else parameters(asked),
+    )
+
+
+def parameters(scenario: Scenario) -> dict[str, str]:
+    """Return the address of a question under the limits and in the language of this session."""
+    ttft_s, tokens_per_s = (None, None) if scenario.is_training else speed_limits()
+    out = link.encode(
+        scenario,
+        catalog=catalog_version(),
+        currency=currency(),
+        vendors=chosen_vendors(),
+        ttft_s=ttft_s,
+        tokens_per_s=tokens_per_s,
+    )
+    if "lang" in st.query_params:
+        out["lang"] = language()
+    return out
+
+
+def _intro(answer: Estimate, *, chosen_here: bool) -> None:
+    scenario, memory = answer.scenario, answer.memory
+    hardware = scenario.hardware
+    assert hardware is not None
+    values = {
+        "model": plain(views.model_name(scenario, language())),
+        "precision": plain(views.option("precision", answer.precision, language())),
+        "load": plain(views.load(scenario, language())),
+        "cards": plain(views.cards(hardware.gpu_count, hardware.gpu)),
+        "engine": plain(views.option("engine", scenario.engine, language())),
+        "need": numbers.gib(memory.required_gib, language()),
+        "room": numbers.gib(memory.budget_gib, language()),
+        "fit": words(f"techniques.intro_{FITS[memory.fits][0]}"),
+    }
+    text = words("techniques.intro", **values)
+    if chosen_here:
+        text += " " + words("techniques.intro_cheapest")
+    st.markdown(text)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.caption(words("techniques.how"))
+        _to_planner("change")
+
+
+def _overview(answer: Estimate, found: Sequence[Technique]) -> None:
+    shown = [technique for state in WITH_NUMBERS for technique in order(found, state)]
+    if not shown:
+        return
+    st.markdown(f"**{words('techniques.chart')}**")
+    st.plotly_chart(
+        overview(answer, shown, language()),
+        key="techniques_overview",
+        alt=overview_text(answer, shown, language()),
+        config=charts.CONFIG,
+    )
+    if is_cut(answer, shown):
+        st.caption(words("techniques.cut"))
+
+
+def _section(answer: Estimate, found: Sequence[Technique], state: str) -> None:
+    own = order(found, state)
+    if not own:
+        return
+    st.markdown(f"##### {words(f'techniques.state_{state}', count=len(own))}")
+    for technique in own:
+        with st.container(border=True, gap="xsmall", key=f"technique_{technique.code}"):
+            _technique(answer, technique)
+
+
+def _technique(answer: Estimate, technique: Technique) -> None:
+    before, after = technique.before, technique.after
+    assert before is not None
+    assert after is not None
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        st.markdown(f"**{technique.name(language())}**", width="content")
+        for text, colour in (
+            memory_text(technique, language()), speed_text(technique, language()),
+        ):  # fmt: skip
+            st.badge(text, color=colour)
+        if cards := cards_text(technique, language()):
+            st.badge(cards, color="gray")
+        if after.fits is not True or before.fits is not True:  # else it is no news
+            fit, colour = FITS[after.fits]
+            st.badge(words(f"techniques.fit_{fit}"), color=colour)
+        st.space("stretch")
+        _apply(answer, technique)
+    st.markdown(plain(technique.what(language())))
+    if technique.reason not in SAID_BY_TITLE:
+        st.caption(plain(why(technique, language())))
+    box = st.expander(
+        words("techniques.more"),
+        key=f"technique_more_{technique.code}",
+        icon=":material/code:",
+        on_change="rerun",
+    )
+    if box.open:
+        with box:
+            _more(answer, technique)
+
+
+def _apply(answer: Estimate, technique: Technique) -> None:
+    """Link to the planner with the technique in the question, or taken out of it."""
+    if technique.state == "available":
+        scenario, label = technique.scenario, words("techniques.apply")
+    else:
+        scenario = changed(answer.scenario, technique.changes)
+        label = words("techniques.without")
+    assert scenario is not None
+    planner, query = st.session_state["_pages"][PLANNER], parameters(scenario)
+    if "up" not in query:
+        st.page_link(planner, label=label, icon=":material/calculate:", query_params=query)
+        return
+    # An uploaded model that a link has no room for: hand it over in the session.
+    if st.button(label, key=f"apply_{technique.code}", icon=":material/calculate:"):
+        st.session_state["_form"] = form_of(scenario, form())
+        st.switch_page(planner)
+
+
+def _more(answer: Estimate, technique: Technique) -> None:
+    rows = [
+        [words("techniques.figure"), words("techniques.side_before"),
+         words("techniques.side_after")],
+        ["---", "---:", "---:"],
+        *(
+            [plain(name), *(plain(cell).replace(" ", "\u00a0") for cell in cells)]
+            for name, *cells in figures(technique, language())
+        ),
+    ]  # fmt: skip
+    st.markdown("\n".join(f"| {' | '.join(row)} |" for row in rows))
+    st.plotly_chart(
+        detail(technique, answer.memory.budget_gib, language()),
+        key=f"technique_detail_{technique.code}",
+        alt=detail_text(technique, language()),
+        config=charts.CONFIG,
+    )
+    files = technique.code_files
+    if not files:
+        return
+    st.caption(words("techniques.code"))
+    for tab, file in zip(st.tabs([plain(file.name) for file in files]), files):
+        with tab:
+            st.code(file.text, language=file.language)
+
+
+def _list(found: Sequence[Technique], state: str) -> None:
+    own = order(found, state)
+    if not own:
+        return
+    st.markdown(f"##### {words(f'techniques.state_{state}', count=len(own))}")
+    with st.container(border=True, gap="small", key=f"techniques_{state}"):
+        for technique in own:
+            with st.container(gap="xxsmall"):
+                what = plain(technique.what(language()))
+                st.markdown(f"**{technique.name(language())}**: {what}")
+                st.caption(plain(why(technique, language())))

@@ -49,7 +49,8 @@ def validation():
             continue
         lines.append(
             f"| {NAMES[row.quantity]} | {row.engine} | {row.task} | {row.n} "
-            f"| {percent(row.median)} | {percent(row.p90)} | {percent(row.coverage)} | {percent(row.rule_median)} |"
+            f"| {percent(row.median)} | {percent(row.p90)} | {percent(row.coverage)} "
+            f"| {percent(row.rule_median)} |"
         )
     return "\n".join(lines)
 

@@ -17,6 +17,9 @@ COMPACT_FROM = {"en": 1_000_000, "zh": 10_000}
 CURRENCY = {"en": "USD", "zh": "CNY"}
 NONE = "–"
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>$~:@&])")
+# Addresses that the browser's markdown makes links of although every sign in them is escaped.
+_ADDRESS = re.compile(r"(?<=:)(?=\\?/\\?/)|(?<=www)(?=\\?\.)|(?<=@)", re.IGNORECASE)
+_JOINER = "\u2060"  # has no width
 
 
 @lru_cache(maxsize=4)
@@ -26,8 +29,8 @@ def locale_of(language: str) -> Locale:
 
 
 def plain(text: str) -> str:
-    """Return a person's text such that markdown shows it as it stands."""
-    return _MARKDOWN.sub(r"\\\1", " ".join(text.split()))
+    """Return a person's text such that markdown shows it as it stands and makes no link of it."""
+    return _ADDRESS.sub(_JOINER, _MARKDOWN.sub(r"\\\1", " ".join(text.split())))
 
 
 def decimal(value: float, language: str, digits: int = 0) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -57,16 +56,6 @@ FITS: Mapping[bool | str, tuple[str, str]] = {
 
 
 # --------------------------------------------------------------------------- what is said
-
-
-# Addresses that the browser's markdown makes links of although every sign in them is escaped.
-_ADDRESS = re.compile(r"(?<=:)(?=\\?/\\?/)|(?<=www)(?=\\?\.)|(?<=@)", re.IGNORECASE)
-_JOINER = "\u2060"  # has no width
-
-
-def plain(text: str) -> str:
-    """Return text such that markdown shows it as it stands and makes no link of it."""
-    return _ADDRESS.sub(_JOINER, numbers.plain(text))
 
 
 def order(found: Sequence[Technique], state: str) -> list[Technique]:
@@ -418,8 +407,8 @@ def page() -> None:
     try:
         answer = _answer(asked)
         if answer is None:
-            model = plain(views.model_name(asked, language()))
-            load = plain(views.load(asked, language()))
+            model = numbers.plain(views.model_name(asked, language()))
+            load = numbers.plain(views.load(asked, language()))
             st.error(words("verdict.none", model=model, load=load), icon=":material/cancel:")
             _to_planner("to_planner")
             return
@@ -490,11 +479,11 @@ def _intro(answer: Estimate, *, chosen_here: bool) -> None:
     hardware = scenario.hardware
     assert hardware is not None
     values = {
-        "model": plain(views.model_name(scenario, language())),
-        "precision": plain(views.option("precision", answer.precision, language())),
-        "load": plain(views.load(scenario, language())),
-        "cards": plain(views.cards(hardware.gpu_count, hardware.gpu)),
-        "engine": plain(views.option("engine", scenario.engine, language())),
+        "model": numbers.plain(views.model_name(scenario, language())),
+        "precision": numbers.plain(views.option("precision", answer.precision, language())),
+        "load": numbers.plain(views.load(scenario, language())),
+        "cards": numbers.plain(views.cards(hardware.gpu_count, hardware.gpu)),
+        "engine": numbers.plain(views.option("engine", scenario.engine, language())),
         "need": numbers.gib(memory.required_gib, language()),
         "room": numbers.gib(memory.budget_gib, language()),
         "fit": words(f"techniques.intro_{FITS[memory.fits][0]}"),
@@ -550,9 +539,9 @@ def _technique(answer: Estimate, technique: Technique) -> None:
             st.badge(words(f"techniques.fit_{fit}"), color=colour)
         st.space("stretch")
         _apply(answer, technique)
-    st.markdown(plain(technique.what(language())))
+    st.markdown(numbers.plain(technique.what(language())))
     if technique.reason not in SAID_BY_TITLE:
-        st.caption(plain(why(technique, language())))
+        st.caption(numbers.plain(why(technique, language())))
     box = st.expander(
         words("techniques.more"),
         key=f"technique_more_{technique.code}",
@@ -588,7 +577,7 @@ def _more(answer: Estimate, technique: Technique) -> None:
          words("techniques.side_after")],
         ["---", "---:", "---:"],
         *(
-            [plain(name), *(plain(cell).replace(" ", "\u00a0") for cell in cells)]
+            [numbers.plain(name), *(numbers.plain(cell).replace(" ", "\u00a0") for cell in cells)]
             for name, *cells in figures(technique, language())
         ),
     ]  # fmt: skip
@@ -603,7 +592,7 @@ def _more(answer: Estimate, technique: Technique) -> None:
     if not files:
         return
     st.caption(words("techniques.code"))
-    for tab, file in zip(st.tabs([plain(file.name) for file in files]), files):
+    for tab, file in zip(st.tabs([numbers.plain(file.name) for file in files]), files):
         with tab:
             st.code(file.text, language=file.language)
 
@@ -616,6 +605,6 @@ def _list(found: Sequence[Technique], state: str) -> None:
     with st.container(border=True, gap="small", key=f"techniques_{state}"):
         for technique in own:
             with st.container(gap="xxsmall"):
-                what = plain(technique.what(language()))
+                what = numbers.plain(technique.what(language()))
                 st.markdown(f"**{technique.name(language())}**: {what}")
-                st.caption(plain(why(technique, language())))
+                st.caption(numbers.plain(why(technique, language())))

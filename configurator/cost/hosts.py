@@ -146,7 +146,6 @@ class EngineCards(Part):
     date: dt.date
     confidence: Literal["high", "medium", "low"] = "medium"
 
-
     def serves(self, gpu: Gpu) -> bool:
         """Whether the engine has kernels for the card's vendor and architecture."""
         return gpu.vendor in self.vendors and gpu.architecture not in self.without_architectures

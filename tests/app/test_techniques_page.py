@@ -12,7 +12,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from configurator import link
-from configurator.app import techniques_page
+from configurator.app import numbers, techniques_page
 from configurator.app.presets import presets
 from configurator.estimate import estimate
 from configurator.scenario import Hardware, Scenario
@@ -176,7 +176,7 @@ def test_upload_that_no_link_holds_is_handed_over(monkeypatch: pytest.MonkeyPatc
     "text", ["http://e.example/x", "HTTPS://e.example", "www.e.example", "a@e.example"]
 )
 def test_addresses_are_no_links(text: str) -> None:
-    shown = techniques_page.plain(text).replace("\\", "")
+    shown = numbers.plain(text).replace("\\", "")
     assert not re.search(r"https?://|www\.|@\w", shown, re.IGNORECASE)
     assert shown.replace("\u2060", "") == text
 

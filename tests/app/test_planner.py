@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import time
-from statistics import median
 from typing import Any
 
 import pytest
@@ -20,8 +18,6 @@ from configurator.estimate import estimate
 from configurator.scenario import Scenario
 from configurator.words import LANGUAGES, say
 from tests.app.conftest import healthy, query, said, start
-
-RERUN_LIMIT_MS = 150  # measured 60–85 on two busy cores, 30 where the answer is known
 
 
 def verdict(at: AppTest) -> str:
@@ -440,14 +436,3 @@ def test_bad_upload_is_said(content: bytes, language: str) -> None:
     healthy(at.run())
     assert at.error
     assert verdict(at)
-
-
-def test_rerun_is_quick() -> None:
-    at = start()
-    times = []
-    for value in (12, 16, 20, 25, 32, 40, 50):
-        at.select_slider(key="concurrency").set_value(value)
-        began = time.perf_counter()
-        at.run()
-        times.append((time.perf_counter() - began) * 1000)
-    assert median(times) < RERUN_LIMIT_MS, times

@@ -1,6 +1,7 @@
 """How long the planner takes to answer a moved slider, beside a trivial Streamlit app.
 
-Both run through Streamlit's own test runner, without a browser. Run: python benchmarks/page_speed.py
+Both run through Streamlit's own test runner, without a browser.
+Run: python benchmarks/page_speed.py
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ def trivial():
 
 
 def reruns(app, move):
-    """Return the median milliseconds of a rerun after a moved slider; new values, then seen ones."""
+    """Return the median milliseconds of a rerun: of new values, then of seen ones."""
     app.run()
     out = []
     for _ in range(2):

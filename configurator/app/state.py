@@ -21,6 +21,7 @@ CURRENCIES: tuple[Currency, ...] = ("CNY", "USD")
 VENDORS: tuple[Vendor, ...] = ("NVIDIA", "AMD", "Intel", "Huawei", "Apple")
 LANGUAGE_NAMES = {"en": "English", "zh": "简体中文"}
 _HISTORY = 50
+SETTLING_RUNS = 5
 
 
 # --------------------------------------------------------------------------- language
@@ -76,9 +77,17 @@ def language_switch() -> None:
 
 
 def seed(key: str, value: Any) -> None:
-    """Give a widget its value before it is drawn, unless it has it already."""
-    if st.session_state.get("_relabel") or st.session_state.get(key, _Unset) != value:
-        st.session_state[key] = value
+    """Give a widget its value before it is drawn, unless it has it already.
+
+    Streamlit sends a value given this way once. A browser still busy drawing a page may miss it
+    when the next run overtakes, then shows the widget's first option and sends that back as if
+    chosen. So a new widget's page says all values again for its first few runs.
+    """
+    state = st.session_state
+    if key not in state:
+        state["_settling"] = SETTLING_RUNS
+    if state.get("_relabel") or state.get("_settling") or state.get(key, _Unset) != value:
+        state[key] = value
 
 
 class _Unset:
@@ -180,6 +189,7 @@ def open_link() -> None:
     """
     open_session()
     state = st.session_state
+    state["_settling"] = max(0, state.get("_settling", 0) - 1)
     query = _query()
     if not query or query == state["_link"]:
         return

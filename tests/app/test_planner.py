@@ -388,6 +388,18 @@ def tour_label(at: AppTest) -> str:
     return next(label for label in found if label in labels)
 
 
+def test_a_hasty_click_does_not_lose_the_question() -> None:
+    # What a browser has not drawn when the next run overtakes must be told its value again.
+    at = start(n="25", g="l40s")
+    for _ in range(3):
+        assert at.select_slider(key="concurrency").proto.set_value
+        at.session_state["tour"] = True
+        healthy(at.run())
+    for _ in range(3):
+        healthy(at.run())
+    assert not at.select_slider(key="concurrency").proto.set_value
+
+
 def test_old_prices_are_said() -> None:
     at = start(**{**link.encode(presets()[0].scenario), "cat": "20200101"})
     assert any("2020" in info.value for info in at.info)

@@ -1,149 +1,62 @@
-"""This machine: the GPUs of the computer that the page runs on, live. Off until switched on."""
+"""This machine: does the plan fit its GPUs now, what runs there, and the GPUs live.
+
+Nothing is read until a link is opened, a check is asked for or the live view is switched on.
+"""
 
 from __future__ import annotations
 
+import json
 import os
+import time
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
+from configurator import link
 from configurator.app import charts, numbers, views
-from configurator.app.form import scenario_of
-from configurator.app.state import form, language, language_switch, open_session, words
+from configurator.app import machine_view as view
+from configurator.app.state import (
+    catalog_version,
+    currency,
+    language,
+    language_switch,
+    open_link,
+    question,
+    request_of,
+    speed_limits,
+    words,
+)
 from configurator.catalog import match_gpu
 from configurator.errors import InputError
-from configurator.estimate import Estimate, estimate
-from configurator.gpu_readers import GpuReading, Problem
+from configurator.gpu_readers import GpuReading
 from configurator.live import Recorder, Snapshot, csv_header, csv_rows, shared_probe
-from configurator.scenario import CustomGpu, Hardware, Scenario
+from configurator.processes import read_vllm_metrics
+from configurator.recommend import Plan, recommend
+from configurator.recommend.request import parse_request
+from configurator.scenario import Scenario
 from configurator.units import GIB
 
 INTERVALS_S = (1, 2, 5)
+JOBS_EVERY_S = 5.0
 KEPT_SAMPLES = 600
 RECORDINGS = Path("recordings")
 # Set to "any" to show the page to viewers on other machines as well.
 AUDIENCE_VARIABLE = "CONFIGURATOR_LIVE_VIEWERS"
+ICONS = {
+    "good": ":material/check_circle:",
+    "tight": ":material/warning:",
+    "bad": ":material/cancel:",
+}
+SHOWN_PROCESSES = 6
+LEAST_BETWEEN_S = 0.9  # two readings of a counter closer than this give no rate
 
 
-# --------------------------------------------------------------------------- pure
-
-
-@dataclass(frozen=True)
-class Tile:
-    """One GPU as the page shows it; what the card does not report says so."""
-
-    title: str
-    memory: str
-    share: float | None
-    facts: tuple[tuple[str, str], ...]
-
-
-def _said(value: float | None, unit: str, tongue: str, digits: int = 0) -> str:
-    if value is None:
-        return views.say("app.not_reported", tongue)
-    return f"{numbers.decimal(float(value), tongue, digits)} {unit}".strip()
-
-
-def tile(gpu: GpuReading, tongue: str) -> Tile:
-    """Return what a card's tile says."""
-    used, total = gpu.memory_used_bytes, gpu.memory_total_bytes
-    missing = views.say("app.not_reported", tongue)
-    memory = missing
-    if used is not None and total is not None:
-        memory = f"{numbers.gib(used / GIB, tongue)} / {numbers.gib(total / GIB, tongue)}"
-    elif total is not None:
-        memory = numbers.gib(total / GIB, tongue)
-    link = missing
-    if gpu.pcie_generation is not None and gpu.pcie_width is not None:
-        link = f"{gpu.pcie_generation}.0 ×{gpu.pcie_width}"
-    power = _said(gpu.power_w, "W", tongue)
-    if gpu.power_w is not None and gpu.power_limit_w is not None:
-        power = f"{numbers.decimal(gpu.power_w, tongue)} / {_said(gpu.power_limit_w, 'W', tongue)}"
-    names = ("utilization", "temperature", "power", "clock", "pcie", "processes")
-    values = (
-        _said(gpu.utilization_percent, "%", tongue),
-        _said(gpu.temperature_c, "°C", tongue),
-        power,
-        _said(gpu.sm_clock_mhz, "MHz", tongue),
-        link,
-        missing if gpu.processes is None else str(len(gpu.processes)),
-    )
-    return Tile(
-        f"GPU {gpu.index} · {gpu.name}",
-        memory,
-        used / total if used is not None and total else None,
-        tuple((views.say(f"app.live.{name}", tongue), value) for name, value in zip(names, values)),
-    )
-
-
-def problem_text(problem: Problem, snapshot: Snapshot, tongue: str) -> str:
-    """Return a problem in a language; the reader's own English where there is no other."""
-    name = next((g.name for g in snapshot.gpus if g.index == problem.gpu_index), "")
-    if tongue == "en":
-        return problem.message
-    try:
-        return views.say(
-            f"app.live_problem.{problem.code}", tongue, index=problem.gpu_index, name=name
-        )
-    except KeyError:
-        return problem.message
-
-
-def here(gpu: GpuReading) -> str | CustomGpu | None:
-    """Return the card as a scenario names it: from the catalog, else by the values read."""
-    if gpu.catalog_id is not None:
-        return gpu.catalog_id
-    if gpu.memory_total_bytes is None or gpu.memory_bandwidth_gbps is None:
-        return None
-    return CustomGpu(
-        name=gpu.name[:200],
-        memory_gib=gpu.memory_total_bytes / GIB,
-        bandwidth_gbps=gpu.memory_bandwidth_gbps,
-    )
-
-
-@dataclass(frozen=True)
-class Fit:
-    """Whether the planner's question fits this machine, alone and beside what runs."""
-
-    answer: Estimate
-    free_gib: float | None
-
-    @property
-    def beside(self) -> bool | None:
-        """Whether it fits into what is free now on the fullest card; None if not reported."""
-        if self.free_gib is None:
-            return None
-        return self.answer.memory.required_gib <= self.free_gib
-
-
-def fit_here(scenario: Scenario, gpus: Sequence[GpuReading]) -> Fit | None:
-    """Return how the scenario does on this machine's like cards; None without a usable card.
-
-    Raises:
-        InputError: The scenario cannot be split over these cards.
-    """
-    cards = [gpu for gpu in gpus if here(gpu) is not None]
-    if not cards:
-        return None
-    first = here(cards[0])
-    like = [gpu for gpu in cards if here(gpu) == first]
-    assert first is not None
-    on = scenario.model_copy(update={"hardware": Hardware(gpu=first, gpu_count=len(like))})
-    frees = [
-        (gpu.memory_total_bytes - gpu.memory_used_bytes) / GIB
-        for gpu in like
-        if gpu.memory_total_bytes is not None and gpu.memory_used_bytes is not None
-    ]
-    return Fit(estimate(on), min(frees) if len(frees) == len(like) else None)
-
-
-# --------------------------------------------------------------------------- the page
+# --------------------------------------------------------------------------- who may look
 
 
 def is_loopback(address: str | None) -> bool:
@@ -156,6 +69,9 @@ def _allowed() -> bool:
     return os.environ.get(AUDIENCE_VARIABLE) == "any" or is_loopback(st.context.ip_address)
 
 
+# --------------------------------------------------------------------------- the page
+
+
 @st.cache_resource
 def _recorders() -> dict[str, Recorder]:
     """One recording a process: closing a tab does not stop it."""
@@ -164,7 +80,7 @@ def _recorders() -> dict[str, Recorder]:
 
 def page() -> None:
     """Draw the page."""
-    open_session()
+    open_link()
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown(f"#### {words('page.machine')}")
         st.space("stretch")
@@ -173,66 +89,140 @@ def page() -> None:
     if not _allowed():
         st.info(words("live.remote", variable=AUDIENCE_VARIABLE), icon=":material/lock:")
         return
-    with st.container(horizontal=True, vertical_alignment="bottom"):
+    _plan()
+    with st.container(horizontal=True, vertical_alignment="bottom", key="live_controls"):
         watching = st.toggle(words("live.watch"), key="watch")
-        every = st.segmented_control(
-            words("live.every"),
-            INTERVALS_S,
-            format_func=lambda s: f"{s} s",
-            key="every",
-            default=2,
-            required=True,
-            disabled=not watching,
-        )
-    if not watching:
-        st.caption(words("live.off"))
+        every = None
+        if watching:
+            every = st.segmented_control(
+                words("live.every"),
+                INTERVALS_S,
+                format_func=lambda s: f"{s} s",
+                key="every",
+                default=2,
+                required=True,
+            )
+    if watching:
+        st.fragment(_watch, run_every=float(every or 2))()
+        st.fragment(_watch_jobs, run_every=JOBS_EVERY_S)()
         return
-    st.fragment(_watch, run_every=float(every or 2))()
+    snapshot = _shot()
+    if snapshot is None:
+        st.button(words("machine.check"), key="check", on_click=_check, type="primary")
+        st.caption(words("machine.off"))
+        return
+    _problems(snapshot)
+    _reality(snapshot)
+    _jobs(view.answering(snapshot))
+    with st.container(horizontal=True, vertical_alignment="center"):
+        _stamp(snapshot)
+        st.button(words("machine.again"), key="check", on_click=_check, icon=":material/refresh:")
+
+
+def _plan() -> None:
+    """Say what is asked, and what of the link could not be used."""
+    problems = st.session_state.get("_problems") or ()
+    if problems:
+        with st.container(border=True, gap="xsmall"):
+            st.caption(words("machine.link_problems"))
+            for problem in problems:
+                st.text(problem.text(language()))
+    asked = question()
+    if isinstance(asked, InputError):
+        st.text(views.wrong(asked, language()))
+        return
+    tongue = language()
+    values = {"model": views.model_name(asked, tongue), "load": views.load(asked, tongue)}
+    if asked.hardware is None:
+        text = words("machine.plan", **values)
+    else:
+        cards = views.cards(asked.hardware.gpu_count, asked.hardware.gpu)
+        text = words("machine.plan_cards", cards=cards, **values)
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        st.markdown(numbers.plain(text), width="content")
+        _planner_link(asked, words("machine.open_planner"), ":material/edit:")
+
+
+def _planner_link(scenario: Scenario, label: str, icon: str | None = None) -> None:
+    st.page_link(
+        st.session_state["_pages"]["planner"],
+        label=label,
+        icon=icon or ":material/calculate:",
+        query_params=link.encode(scenario, catalog=catalog_version(), currency=currency()),
+        width="content",
+    )
+
+
+# --------------------------------------------------------------------------- reading once
+
+
+def _check() -> None:
+    st.session_state["_shot"] = shared_probe(match_gpu).snapshot(0)
+
+
+def _shot() -> Snapshot | None:
+    """Return the snapshot of the last check; a link that was opened is one."""
+    state = st.session_state
+    query = {k: v for k, v in st.query_params.to_dict().items() if k != "lang"}
+    if query and query != state.get("_shot_link"):
+        state["_shot_link"] = query
+        _check()
+    found: Snapshot | None = state.get("_shot")
+    return found
+
+
+# --------------------------------------------------------------------------- live
 
 
 def _watch() -> None:
     every = float(st.session_state.get("every") or 2)
     snapshot = shared_probe(match_gpu).snapshot(every / 2)
+    st.session_state["_shot"] = snapshot  # what stays when the view is switched off
     seen: deque[Snapshot] = st.session_state.setdefault("_seen_gpus", deque(maxlen=KEPT_SAMPLES))
     if not seen or seen[-1].timestamp != snapshot.timestamp:
         seen.append(snapshot)
     tongue = language()
+    _problems(snapshot)
+    _reality(snapshot)
+    if snapshot.gpus:
+        for row in range(0, len(snapshot.gpus), 4):
+            for column, gpu in zip(st.columns(4), snapshot.gpus[row : row + 4]):
+                _tile(column, view.tile(gpu, tongue))
+        _history(list(seen))
+        _processes(snapshot)
+        _keep(list(seen))
+    _stamp(snapshot)
+
+
+def _watch_jobs() -> None:
+    """Slower than the gauges: what a job should hold does not change from second to second."""
+    _jobs(view.answering(shared_probe(match_gpu).snapshot(JOBS_EVERY_S / 2)))
+
+
+def _problems(snapshot: Snapshot) -> None:
     for problem in snapshot.problems:
         box = st.info if snapshot.gpus else st.warning
-        box(numbers.plain(problem_text(problem, snapshot, tongue)), icon=":material/info:")
+        text = view.problem_text(problem, snapshot, language())
+        box(numbers.plain(text), icon=":material/info:")
+
+
+def _stamp(snapshot: Snapshot) -> None:
+    stamp = snapshot.timestamp.strftime("%H:%M:%S")
     if not snapshot.gpus:
-        _system_memory(snapshot)
+        st.caption(words("machine.read_at", time=stamp), width="content")
         return
-    for row in range(0, len(snapshot.gpus), 4):
-        for column, gpu in zip(st.columns(4), snapshot.gpus[row : row + 4]):
-            _tile(column, tile(gpu, tongue))
-    _history(list(seen))
-    _fit(snapshot)
-    _processes(snapshot)
-    _keep(list(seen))
     st.caption(
         words(
             "live.stamp",
-            time=snapshot.timestamp.strftime("%H:%M:%S"),
+            time=stamp,
             driver=snapshot.driver or words("not_reported"),
             cuda=snapshot.cuda or words("not_reported"),
-        )
+        ),
+        width="content",
     )
 
 
-def _system_memory(snapshot: Snapshot) -> None:
-    total, free = snapshot.system_total_bytes, snapshot.system_available_bytes
-    if total is not None and free is not None:
-        st.markdown(
-            words(
-                "live.system",
-                total=numbers.gib(total / GIB, language()),
-                free=numbers.gib(free / GIB, language()),
-            )
-        )
-
-
-def _tile(column: Any, said: Tile) -> None:
+def _tile(column: Any, said: view.Tile) -> None:
     with column.container(border=True):
         st.text(said.title)
         st.markdown(f"**{numbers.plain(said.memory)}**")
@@ -265,57 +255,302 @@ def _history(seen: Sequence[Snapshot]) -> None:
     )  # fmt: skip
 
 
-def _fit(snapshot: Snapshot) -> None:
-    st.markdown(f"**{words('live.fit_title')}**")
+# --------------------------------------------------------------------------- plan against reality
+
+
+def _reality(snapshot: Snapshot) -> None:
+    """Say whether the plan fits here now."""
+    gpus: Sequence[GpuReading] = view.answering(snapshot)
+    if _use_system(snapshot, gpus):
+        gpus = view.with_system_memory(snapshot)
+    if not gpus:
+        return
+    with st.container(border=True, key="reality"):
+        st.markdown(f"**{words('machine.title')}**")
+        asked = question()
+        if isinstance(asked, InputError):
+            st.text(views.wrong(asked, language()))
+        else:
+            _fit(asked, gpus, snapshot)
+
+
+def _use_system(snapshot: Snapshot, gpus: Sequence[GpuReading]) -> bool:
+    """Offer the machine's memory where no card has memory of its own; say whether it is chosen."""
+    total, free = snapshot.system_total_bytes, snapshot.system_available_bytes
+    if total is None or (gpus and not view.shares_memory(snapshot)):
+        return False
+    free_text = words("not_reported") if free is None else numbers.gib(free / GIB, language())
+    return st.toggle(
+        words(
+            "machine.use_system",
+            total=numbers.gib(total / GIB, language()),
+            free=free_text,
+        ),
+        key="use_system",
+    )
+
+
+def _answered(asked: Scenario, gpus: Sequence[GpuReading]) -> tuple[Any, list[view.Instead]]:
+    """Return the placing and what fits instead; worked out anew only when something moved."""
+    cards = tuple(
+        (
+            gpu.uuid or gpu.index, gpu.catalog_id, gpu.memory_total_bytes,
+            gpu.memory_reserved_bytes, (gpu.memory_used_bytes or 0) >> 24,
+            tuple((p.pid, p.memory_bytes) for p in gpu.processes or ()),
+        )
+        for gpu in gpus
+    )  # fmt: skip
+    key = (asked.model_dump_json(), cards)
+    held = st.session_state.get("_placed")
+    if held is None or held[0] != key:
+        placing = view.place(asked, gpus)
+        less = []
+        if placing is not None and placing.state in ("stop", "bad", "tight"):
+            less = view.instead(placing)
+        held = st.session_state["_placed"] = (key, placing, less)
+    return held[1], held[2]
+
+
+def _fit(asked: Scenario, gpus: Sequence[GpuReading], snapshot: Snapshot) -> None:
     try:
-        scenario = scenario_of(form())
-        found = fit_here(scenario, snapshot.gpus)
+        placing, less = _answered(asked, gpus)
     except InputError as error:
-        st.text(f"{error.field}: {error.message}")
+        st.text(views.wrong(error, language()))
         return
-    if found is None:
-        st.caption(words("live.fit_unknown"))
+    if placing is None:
+        st.caption(words("machine.fit_unknown"))
         return
-    said = views.verdict(found.answer, language())
-    text = said.text
-    if found.beside is not None and said.state != "bad":
-        key = "live.beside_yes" if found.beside else "live.beside_no"
-        need = numbers.gib(found.answer.memory.required_gib, language())
-        free = numbers.gib(found.free_gib or 0.0, language())
-        text += " " + words(key, need=need, free=free)
-    {"good": st.success, "tight": st.warning, "bad": st.error}[said.state](text)
+    said = view.verdict(placing, asked, language())
+    text, state = said.text, said.state
+    hardware = placing.answer.scenario.hardware
+    stand_in = hardware is not None and view.is_system_memory(hardware.gpu)
+    if not stand_in:
+        kept = views.limits_said(placing.answer, speed_limits(), language())
+        if kept is not None:
+            text += " " + kept.text
+            state = kept.state if state == "good" else state
+    box = {"good": st.success, "tight": st.warning, "bad": st.error}[state]
+    box(text, icon=ICONS[state])
+    if stand_in:
+        st.caption(words("machine.system_note"))
+    own_memory = all(gpu in view.answering(snapshot) for gpu in placing.cards)
+    if placing.state == "stop" and (own_memory or view.holders(placing.cards)):
+        _stop_list(placing)
+    if placing.state in ("stop", "bad", "tight"):
+        _instead(placing, less, stand_in)
+    if placing.state in ("stop", "bad") and not stand_in:
+        _upgrade(placing)
+
+
+def _stop_list(placing: view.Placing) -> None:
+    found = view.to_stop(placing)
+    short = numbers.gib(found.short_gib, language())
+    if not found.processes:
+        st.markdown(words("machine.stop_none", short=short))
+        return
+    st.markdown(f"**{words('machine.stop_title')}**")
+    for holder in found.processes[:SHOWN_PROCESSES]:
+        _holder(holder)
+    more = len(found.processes) - SHOWN_PROCESSES
+    if more > 0:
+        st.text(f"+ {more}")
+    if found.short_gib > 0:
+        st.markdown(words("machine.stop_short", short=short))
+
+
+def _holder(holder: view.Holder) -> None:
+    held = words("not_reported") if holder.gib is None else numbers.gib(holder.gib, language())
+    places = ", ".join(map(str, holder.gpus))
+    st.text(
+        f"PID {holder.pid} · {held} · {words('live.owner')}: "
+        f"{holder.owner or words('not_reported')} · {words('machine.where')} {places}"
+    )
+    if holder.command:
+        st.code(" ".join(holder.command), language=None, wrap_lines=True)
+
+
+def _instead(placing: view.Placing, less: Sequence[view.Instead], stand_in: bool) -> None:
+    if placing.state == "tight" and not less:
+        return
+    title = "instead_tight" if placing.state == "tight" else "instead_title"
+    st.markdown(f"**{words(f'machine.{title}')}**")
+    if not less:
+        st.caption(words("machine.instead_none"))
+    for found in less:
+        text = view.instead_text(found, language())
+        if stand_in:
+            st.text(text)
+        else:
+            _planner_link(found.scenario, numbers.plain(text))
+
+
+@lru_cache(maxsize=32)
+def _cheapest(request_json: str) -> tuple[Plan, ...]:
+    """Return the plan with the least to pay now, and the one that keeps cards if it is another."""
+    found = recommend(parse_request(json.loads(request_json)))
+    bought = sorted(
+        (plan for plan in found.plans if plan.bought), key=lambda plan: plan.cost.purchase.value
+    )
+    keeping = [plan for plan in bought if plan.owned]
+    return (*bought[:1], *(plan for plan in keeping[:1] if plan is not bought[0]))
+
+
+def _upgrade(placing: view.Placing) -> None:
+    bare = placing.answer.scenario.model_copy(update={"hardware": None})
+    request = request_of(bare).model_copy(
+        update={"owned": view.owned(placing), "objective": "purchase"}
+    )
+    st.markdown(f"**{words('machine.upgrade_title')}**")
+    try:
+        plans = _cheapest(request.model_dump_json(exclude_none=True))
+    except InputError:
+        plans = ()
+    if not plans:
+        st.caption(words("machine.upgrade_none"))
+    for plan in plans:
+        _offer(plan)
+
+
+def _offer(plan: Plan) -> None:
+    price = numbers.money(plan.cost.purchase.value, plan.request.currency, language())
+    text = words(
+        "machine.upgrade_keeps" if plan.owned else "machine.upgrade",
+        bought=plan.bought,
+        owned=plan.owned,
+        card=numbers.plain(plan.name),
+        price=numbers.plain(price),
+        date=numbers.date(plan.cost.price_date, language()),
+    )
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        st.markdown(text, width="content")
+        _planner_link(plan.scenario, words("machine.upgrade_purchase"), ":material/shopping_cart:")
+
+
+# --------------------------------------------------------------------------- what runs here
+
+
+def _known_jobs(gpus: Sequence[GpuReading]) -> list[view.Job]:
+    """Return the jobs on cards; estimated anew only when a process came, went or grew."""
+    key = tuple(
+        (gpu.index, gpu.memory_used_bytes, tuple((p.pid, p.memory_bytes) for p in gpu.processes))
+        for gpu in gpus
+        if gpu.processes
+    )
+    held = st.session_state.get("_known_jobs")
+    if held is None or held[0] != key:
+        held = st.session_state["_known_jobs"] = (key, view.jobs(gpus))
+    found: list[view.Job] = held[1]
+    return found
+
+
+def _jobs(gpus: Sequence[GpuReading]) -> None:
+    if not any(gpu.processes for gpu in gpus):
+        return
+    with st.container(border=True, key="jobs"):
+        st.markdown(f"**{words('machine.jobs_title')}**")
+        found = _known_jobs(gpus)
+        if not found:
+            st.caption(words("machine.jobs_none"))
+        for at, job in enumerate(found):
+            _job(at, job)
+
+
+def _job(at: int, job: view.Job) -> None:
+    tongue = language()
+    model = str(job.stated.get("model") or words("machine.job.unnamed"))
+    cards = ", ".join(f"GPU {index}" for index in job.held)
+    engine = views.option("engine", job.stated.get("engine", ""), tongue)
+    st.text(words("machine.job_line", engine=engine, model=model, cards=cards))
+    pids = ", ".join(map(str, job.pids))
+    st.text(f"PID {pids} · {words('live.owner')}: {job.owner or words('not_reported')}")
+    if job.command:
+        st.code(" ".join(job.command), language=None, wrap_lines=True)
+    compared = view.compare(job, tongue)
+    if job.answer is None:
+        st.text(words(f"machine.job.{job.problem}", model=model))
+    elif compared is None:
+        st.text(words("machine.job.no_actual"))
+    else:
+        st.markdown(compared.sentence)
+        st.plotly_chart(
+            charts.meter(compared.parts, compared.mark, compared.edge),
+            key=f"job_{at}", alt=compared.sentence, config=charts.CONFIG,
+        )  # fmt: skip
+        _table((words("machine.part"), words("machine.size")), compared.rows)
+        names = view.assumed(job)
+        if names:
+            fields = [views.say(f"app.field.{name}", tongue) for name in names]
+            said = words("machine.separator").join(fields)
+            st.caption(words("machine.assumed", names=said))
+    _metrics(job)
+    if job.answer is not None:
+        _planner_link(job.answer.scenario, words("machine.open_this"))
+
+
+@st.cache_data(ttl=1.0, max_entries=64, show_spinner=False)
+def _figures(port: int) -> tuple[float, dict[str, float | None]]:
+    """Return when a port was read and its figures; once a second for all tabs."""
+    return time.monotonic(), read_vllm_metrics(port)
+
+
+def _metrics(job: view.Job) -> None:
+    """Show what a server says of itself. Only ports of processes seen on a GPU are asked."""
+    if job.port is None or job.stated.get("engine") != "vllm":
+        return
+    when, figures = _figures(job.port)
+    if not figures:
+        st.caption(words("machine.metrics_none", port=str(job.port)))
+        return
+    held: dict[int, list[tuple[float, Mapping[str, float | None]]]] = st.session_state.setdefault(
+        "_figures_seen", {}
+    )
+    seen = held.setdefault(job.port, [])
+    if not seen or when - seen[-1][0] >= LEAST_BETWEEN_S:
+        seen.append((when, figures))
+        del seen[:-2]
+    before = seen[0] if len(seen) == 2 else None
+    then, old = before if before is not None else (when, None)
+    now, latest = seen[-1]
+    st.markdown(view.metrics_text(latest, old, now - then, language()))
+
+
+# --------------------------------------------------------------------------- what runs, and keeping
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Show a small table; a dataframe would cost more at every tick than all else here."""
+    lines = [head, ["---"] * len(head), *(map(numbers.plain, row) for row in rows)]
+    st.markdown("\n".join(f"| {' | '.join(line)} |" for line in lines))
 
 
 def _processes(snapshot: Snapshot) -> None:
-    rows = []
-    for gpu in snapshot.gpus:
-        for process in gpu.processes or ():
-            held = process.memory_bytes
-            command = " ".join(process.command or ()) or words("not_reported")
-            rows.append(
-                {
-                    "GPU": gpu.index,
-                    "PID": process.pid,
-                    words("live.owner"): process.owner or words("not_reported"),
-                    words("live.memory"): words("not_reported")
-                    if held is None
-                    else numbers.gib(held / GIB, language()),
-                    words("live.command"): command[:200],
-                }
-            )
-    if rows:
-        st.markdown(f"**{words('live.processes')}**")
-        st.dataframe(rows, hide_index=True, alt=words("live.processes"))
+    found = view.holders(snapshot.gpus)
+    if not found:
+        return
+    st.markdown(f"**{words('live.processes')}**")
+    rows = [
+        (
+            str(holder.pid),
+            ", ".join(map(str, holder.gpus)),
+            holder.owner or words("not_reported"),
+            words("not_reported") if holder.gib is None else numbers.gib(holder.gib, language()),
+        )
+        for holder in found
+    ]
+    _table(("PID", "GPU", words("live.owner"), words("live.memory")), rows)
+    lines = [f"{h.pid}  {' '.join(h.command)}" for h in found if h.command]
+    if lines:
+        st.caption(words("live.command"))
+        st.code("\n".join(lines), language=None, wrap_lines=True)
 
 
 def _keep(seen: Sequence[Snapshot]) -> None:
     recorders = _recorders()
     running = recorders.get("one")
     with st.container(horizontal=True, vertical_alignment="center"):
-        text = csv_header() + "".join(csv_rows(snapshot) for snapshot in seen)
         st.download_button(
             words("live.csv", count=len(seen)),
-            text,
+            lambda: csv_header() + "".join(csv_rows(snapshot) for snapshot in seen),
             file_name="gpus.csv",
             mime="text/csv",
             key="live_csv",

@@ -96,6 +96,9 @@ _INFERENCE: Mapping[str, tuple[str, Parser]] = {
     "util": ("inference.gpu_memory_utilization", _number),
     "step": ("inference.max_num_batched_tokens", _whole),
     "seqs": ("inference.max_num_seqs", _whole),
+    "pre": ("inference.prefix_cache_share", _number),
+    "spec": ("inference.speculative_tokens", _whole),
+    "acc": ("inference.acceptance_rate", _number),
 }
 _TRAINING: Mapping[str, tuple[str, Parser]] = {
     "how": ("training.method", str),

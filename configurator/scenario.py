@@ -87,6 +87,11 @@ class Inference(_Part):
     gpu_memory_utilization: float | None = Field(default=None, gt=0, le=1)
     max_num_batched_tokens: PositiveTokens | None = None
     max_num_seqs: Sequences | None = None
+    prefix_cache_share: float | None = Field(default=None, ge=0, lt=1)
+    speculative_tokens: (
+        Annotated[int, BeforeValidator(_whole_number), Field(ge=1, le=16)] | None
+    ) = None
+    acceptance_rate: float | None = Field(default=None, ge=0, le=1)
 
     @model_validator(mode="after")
     def _some_tokens(self) -> Inference:

@@ -108,7 +108,7 @@ def page() -> None:
         return
     snapshot = _shot()
     if snapshot is None:
-        st.button(words("machine.check"), key="check", on_click=_check, type="primary")
+        st.button(words("machine.check"), key="check", on_click=_check)
         st.caption(words("machine.off"))
         return
     _problems(snapshot)
@@ -378,10 +378,10 @@ def _instead(placing: view.Placing, less: Sequence[view.Instead], stand_in: bool
         st.caption(words("machine.instead_none"))
     for found in less:
         text = view.instead_text(found, language())
-        if stand_in:
-            st.text(text)
-        else:
-            _planner_link(found.scenario, numbers.plain(text))
+        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+            st.markdown(numbers.plain(text), width="content")
+            if not stand_in:
+                _planner_link(found.scenario, words("machine.open_this"))
 
 
 @lru_cache(maxsize=32)

@@ -34,6 +34,11 @@ HELD_OUTPUT = {"tensorrt_llm": 1.0}
 RUNTIME_BYTES = 3.0e9
 
 
+# Where the load drafts tokens and does not say how many are accepted: DeepSeek-V3 reports 85 to
+# 90 % for its second token (arXiv 2412.19437, section 5.4.3); further tokens and other drafts less.
+TYPICAL_ACCEPTANCE = 0.7
+
+
 @dataclass(frozen=True)
 class Speculative:
     """Speculative decoding or multi-token prediction.
@@ -260,7 +265,7 @@ def bound_by(step: Mapping[str, Any]) -> Any:
 def serving_speed(
     arch: Architecture, precision: str, kv_precision: str, engine: str, inference: Inference,
     device: Device, tensor: Any = 1, pipeline: Any = 1, expert: Any = 1, data: Any = 1, *,
-    kv_capacity_tokens: Any = None, prefix_cache_share: float = 0.0,
+    kv_capacity_tokens: Any = None, prefix_cache_share: float | None = None,
     speculative: Speculative | None = None, host_share: Any = 0.0,
 ) -> ServingSpeed:  # fmt: skip
     """Return how fast a model is served; scalars in, scalars out, arrays in, arrays out.
@@ -278,8 +283,9 @@ def serving_speed(
         data: Replicas.
         kv_capacity_tokens: Tokens that the cache of the whole deployment holds; reckoned from the
             card's memory where absent.
-        prefix_cache_share: Share of the prompt's tokens found in the prefix cache, 0 to 1.
-        speculative: Speculative decoding; absent = off.
+        prefix_cache_share: Share of the prompt's tokens found in the prefix cache, 0 to 1; the
+            load's own where absent.
+        speculative: Speculative decoding; the load's own where absent.
         host_share: Share of the layers' weights that lies in host memory (llama.cpp), 0 to 1.
 
     Returns:
@@ -299,10 +305,16 @@ def serving_speed(
         room = capacity_tokens(model, plan, np.asarray(device.memory_bytes), share, context)
     else:
         room = np.asarray(kv_capacity_tokens, dtype=float) / plan.data
+    cached = inference.prefix_cache_share if prefix_cache_share is None else prefix_cache_share
+    if speculative is None and inference.speculative_tokens:
+        accepted = inference.acceptance_rate
+        speculative = Speculative(
+            inference.speculative_tokens, TYPICAL_ACCEPTANCE if accepted is None else accepted
+        )
     out = closed_loop(
         model, plan, c, float(inference.concurrency), float(inference.input_tokens),
         float(inference.output_tokens), room, HELD_OUTPUT.get(engine, 0.5),
-        float(inference.max_num_seqs or 1e9), prefix_cache_share, speculative,
+        float(inference.max_num_seqs or 1e9), cached or 0.0, speculative,
     )  # fmt: skip
     values: dict[str, Any] = {}
     for name in QUANTITIES:

@@ -94,3 +94,18 @@ def test_module_runs_as_a_program():
         cwd=Path(__file__).parents[2],
     )  # fmt: skip
     assert json.loads(done.stdout)["memory"]["fits"] is True
+
+
+def test_levers_of_the_load_change_the_speed(monkeypatch, capsys):
+    load = {"concurrency": 8, "input_tokens": 4000, "output_tokens": 500}
+    levers = [{}, {"prefix_cache_share": 0.8}, {"speculative_tokens": 2, "acceptance_rate": 0.8},
+              {"speculative_tokens": 2, "acceptance_rate": 0.0}]  # fmt: skip
+    lines = [
+        json.dumps({**SEVEN, "hardware": {"gpu": "h100-sxm"}, "inference": {**load, **lever}})
+        for lever in levers
+    ]
+    status, (plain, cached, drafted, refused) = run(monkeypatch, capsys, lines, "estimate")
+    assert status == 0
+    speed = "performance"
+    assert cached[speed]["ttft_s"] < plain[speed]["ttft_s"]
+    assert drafted[speed]["tpot_s"] < plain[speed]["tpot_s"] < refused[speed]["tpot_s"]

@@ -66,6 +66,7 @@ TRAINING_PRECISIONS = ("auto", "fp32", "fp16", "bf16", "fp8", "int8", "int4", "n
 
 
 # --------------------------------------------------------------------------- one widget each
+MAX_DRAFT = 16
 
 
 def _choice(
@@ -144,6 +145,21 @@ def _optional(field: str, high: int) -> None:
         max_value=high,
         value=None,
         step=1,
+        key=field,
+        placeholder=words("auto"),
+        on_change=take(field, field, empty=True),
+    )
+
+
+def _share(field: str, low: float, high: float) -> None:
+    """Show a share that may be left to the engine."""
+    seed(field, form()[field])
+    st.number_input(
+        words(f"field.{field}"),
+        min_value=low,
+        max_value=high,
+        value=None,
+        step=0.01,
         key=field,
         placeholder=words("auto"),
         on_change=take(field, field, empty=True),
@@ -446,17 +462,10 @@ def _serving() -> None:
         _optional("max_model_len", MAX_TOKENS)
         _optional("max_num_batched_tokens", MAX_TOKENS)
         _optional("max_num_seqs", MAX_SEQUENCES)
-        seed("gpu_memory_utilization", form()["gpu_memory_utilization"])
-        st.number_input(
-            words("field.gpu_memory_utilization"),
-            min_value=0.05,
-            max_value=1.0,
-            value=None,
-            step=0.05,
-            key="gpu_memory_utilization",
-            placeholder=words("auto"),
-            on_change=take("gpu_memory_utilization", "gpu_memory_utilization", empty=True),
-        )
+        _share("gpu_memory_utilization", 0.05, 1.0)
+        _share("prefix_cache_share", 0.0, 0.95)
+        _optional("speculative_tokens", MAX_DRAFT)
+        _share("acceptance_rate", 0.0, 1.0)
 
 
 LEAST_LIMIT = 0.001

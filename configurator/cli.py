@@ -95,17 +95,9 @@ def page_script() -> Path:
 
 
 def _serve(args: argparse.Namespace) -> int:
-    from streamlit.web import cli
+    from configurator.app.serve import serve
 
-    script = page_script()
-    options = [
-        "--server.address", args.address, "--server.port", str(args.port),
-        "--browser.gatherUsageStats", "false",
-    ]  # fmt: skip
-    if args.headless:
-        options += ["--server.headless", "true"]
-    sys.argv = ["streamlit", "run", str(script), *options]
-    return int(cli.main(prog_name="configurator serve", standalone_mode=False) or 0)
+    return int(serve(page_script(), args.address, args.port, headless=args.headless))
 
 
 def _live(args: argparse.Namespace) -> int:

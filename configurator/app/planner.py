@@ -14,6 +14,7 @@ from configurator.app import charts, numbers, views
 from configurator.app.form import changed_fields, form_of
 from configurator.app.inputs import sidebar
 from configurator.app.presets import Preset, presets
+from configurator.app.problems import show_problem
 from configurator.app.savings import Saving, savings
 from configurator.app.state import (
     bound_words,
@@ -59,13 +60,13 @@ def page() -> None:
     _link_notices()
     asked = question()
     if isinstance(asked, InputError):
-        _problem(asked)
+        show_problem(asked)
         return
     shown = write_link(asked)
     try:
         _answer(asked, shown)
     except InputError as error:
-        _problem(error)
+        show_problem(error)
 
 
 # --------------------------------------------------------------------------- above the answer
@@ -188,14 +189,6 @@ def _link_notices() -> None:
             ),
             icon=":material/history:",
         )
-
-
-def _problem(error: InputError) -> None:
-    value = error.to_dict().get("value", "–")
-    st.error(f"**{words('problem_title')}**", icon=":material/error:")
-    st.text(words("problem", sentence=views.wrong(error, language()), value=value))
-    st.caption(words("problem_help"))
-    st.caption(numbers.plain(f"{error.field}: {error.message}"))
 
 
 # --------------------------------------------------------------------------- the answer

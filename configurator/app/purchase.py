@@ -14,6 +14,7 @@ import streamlit as st
 from configurator.app import charts, numbers, views
 from configurator.app.form import form_of
 from configurator.app.planner import TIERS, best_plan, bill, money_range, plan_name, share_url
+from configurator.app.problems import show_problem
 from configurator.app.state import (
     chosen_vendors,
     currency,
@@ -98,21 +99,13 @@ def page() -> None:
         language_switch()
     asked = question()
     if isinstance(asked, InputError):
-        _problem(asked)
+        show_problem(asked)
         return
     shown = write_link(asked)
     try:
         _sheet(asked, shown)
     except InputError as error:
-        _problem(error)
-
-
-def _problem(error: InputError) -> None:
-    given = error.to_dict()
-    st.error(f"**{words('problem_title')}**", icon=":material/error:")
-    st.text(
-        words("problem", field=error.field, message=error.message, value=given.get("value", "–"))
-    )
+        show_problem(error)
 
 
 def _terms() -> tuple[int, float]:
@@ -148,7 +141,7 @@ def _own_prices() -> tuple[Any, ...]:
         try:
             prices, problems = read_prices(file.name, file.getvalue())
         except InputError as error:
-            _problem(error)
+            show_problem(error)
             return ()
         st.caption(words("purchase.read", count=len(prices), wrong=len(problems)))
         for problem in problems[:MAX_PROBLEMS]:

@@ -12,6 +12,7 @@ from configurator import link
 from configurator.app import charts, numbers, views
 from configurator.app.form import form_of
 from configurator.app.planner import best_plan, recommended
+from configurator.app.problems import show_problem
 from configurator.app.state import (
     catalog_version,
     chosen_vendors,
@@ -442,8 +443,7 @@ def _link_notices() -> None:
 
 
 def _problem(error: InputError) -> None:
-    st.error(f"**{words('problem_title')}**", icon=":material/error:")
-    st.text(views.wrong(error, language()))
+    show_problem(error)
     _to_planner("to_planner")
 
 

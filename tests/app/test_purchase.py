@@ -2,6 +2,7 @@
 
 from configurator.app import purchase
 from configurator.app.presets import presets
+from configurator.errors import InputError
 from configurator.link import encode
 from configurator.recommend import recommend
 from configurator.recommend.request import Request
@@ -49,3 +50,13 @@ def test_one_plan_is_not_compared() -> None:
     at = start("en", page="purchase", **encode(presets()[0].scenario))
     at.multiselect(key="purchase_compare").set_value(["sme:0"]).run()
     assert "two plans" in said(healthy(at))
+
+
+def test_an_unusable_question_is_said_plainly(language: str, monkeypatch) -> None:
+    def refuse(_request: str) -> None:
+        raise InputError("hardware.gpu_count", "must be at least 1", 0)
+
+    monkeypatch.setattr(purchase, "_recommended", refuse)
+    at = start(language, page="purchase", **encode(presets()[0].scenario))
+    assert at.error
+    assert "hardware.gpu_count" in said(at)

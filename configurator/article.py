@@ -15,11 +15,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal, TextIO
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
 from configurator.architecture import Architecture
-from configurator.catalog import Gpu, catalog_dir, load_catalog
+from configurator.catalog import Gpu, catalog_dir, load_catalog, parse_yaml
 from configurator.cost import Cost, card_price, make_terms, plan_cost
 from configurator.cost.terms import Terms
 from configurator.estimate import Estimate, estimate
@@ -119,8 +118,7 @@ class Article(_Part):
 def load_article() -> Article:
     """Return the article's statements as checked records."""
     path = catalog_dir() / "article.yaml"
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    return Article.model_validate(yaml.load(path.read_text(encoding="utf-8"), Loader=loader))
+    return Article.model_validate(parse_yaml(path.read_text(encoding="utf-8")))
 
 
 # --------------------------------------------------------------------------- the rule of thumb

@@ -858,7 +858,7 @@ class _File:
         self.name = name
         self._path = directory / name
         try:
-            head = _parse_yaml(self._path.read_text(encoding="utf-8"))
+            head = parse_yaml(self._path.read_text(encoding="utf-8"))
         except OSError as error:
             raise CatalogError(name, "file", f"cannot be read: {error.strerror}") from None
         except ValueError as error:
@@ -951,7 +951,12 @@ class _File:
         return None
 
 
-def _parse_yaml(text: str) -> Any:
+def parse_yaml(text: str) -> Any:
+    """Return a decoded YAML file; only plain values, by the C reader where there is one.
+
+    Raises:
+        ValueError: The text is not YAML.
+    """
     import yaml
 
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

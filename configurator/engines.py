@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ConfigDict
 
-from configurator.catalog import catalog_dir
+from configurator.catalog import catalog_dir, parse_yaml
 
 
 class Constant(BaseModel):
@@ -28,8 +27,7 @@ class Constant(BaseModel):
 def engine_constants() -> Mapping[str, Mapping[str, Constant]]:
     """Return ``{section: {name: Constant}}`` of ``catalog/engines.yaml``."""
     path = catalog_dir() / "engines.yaml"
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    raw: dict[str, dict[str, Any]] = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)
+    raw: dict[str, dict[str, Any]] = parse_yaml(path.read_text(encoding="utf-8"))
     return {
         section: {name: Constant.model_validate(item) for name, item in items.items()}
         for section, items in raw.items()

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from configurator.catalog import catalog_dir
+from configurator.catalog import catalog_dir, parse_yaml
 
 FILE = "intervals.yaml"
 LEVEL = 0.9
@@ -29,8 +29,7 @@ def key(engine: str, task: str) -> str:
 @lru_cache(maxsize=1)
 def _table() -> Mapping[str, Mapping[str, Any]]:
     path = catalog_dir() / FILE
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    table: dict[str, dict[str, Any]] = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)
+    table: dict[str, dict[str, Any]] = parse_yaml(path.read_text(encoding="utf-8"))
     return table["intervals"]
 
 

@@ -8,10 +8,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from configurator.catalog import Basis, Catalog, CatalogError, Confidence, Gpu
+from configurator.catalog import Basis, Catalog, CatalogError, Confidence, Gpu, parse_yaml
 from configurator.cost.ranges import Range
 
 PartT = TypeVar("PartT", bound=BaseModel)
@@ -188,17 +187,16 @@ def read_part(path: Path, record_type: type[PartT]) -> PartT:
     Raises:
         CatalogError: Names the file, the place and what is wrong.
     """
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        raw: Any = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)
+        raw: Any = parse_yaml(path.read_text(encoding="utf-8"))
         return record_type.model_validate(raw)
-    except (OSError, yaml.YAMLError) as error:
-        text = str(error).replace("\n", " ")
-        raise CatalogError(path.name, "file", f"cannot be read: {text}") from None
     except ValidationError as error:
         detail = error.errors(include_url=False)[0]
         place = ".".join(str(step) for step in detail["loc"])
         raise CatalogError(path.name, place, detail["msg"]) from None
+    except (OSError, ValueError) as error:
+        text = str(error).replace("\n", " ")
+        raise CatalogError(path.name, "file", f"cannot be read: {text}") from None
 
 
 @lru_cache(maxsize=8)

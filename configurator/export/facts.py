@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 from urllib.parse import urlencode
 
-import yaml
-
-from configurator.catalog import Catalog, Figure
+from configurator.catalog import Catalog, Figure, parse_yaml
 from configurator.cost import Cost, Line, Range
 from configurator.cost.hosts import Sourced, load_hosts
 from configurator.cost.plan import host_price, switch_price
@@ -514,9 +512,7 @@ def _engine(name: str, language: str, sources: SourceList) -> str:
 
 
 def _head(catalog: Catalog, file: str) -> Mapping[str, Any]:
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    read: Callable[..., Any] = yaml.load
-    raw: Mapping[str, Any] = read((catalog.directory / file).read_bytes(), Loader=loader)
+    raw: Mapping[str, Any] = parse_yaml((catalog.directory / file).read_text(encoding="utf-8"))
     return raw
 
 

@@ -12,10 +12,9 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-import yaml
 
 from configurator.architecture import Architecture
-from configurator.catalog import catalog_dir
+from configurator.catalog import catalog_dir, parse_yaml
 
 FAMILIES = {
     "vllm": "serving", "sglang": "serving", "tensorrt_llm": "serving", "transformers": "eager",
@@ -27,10 +26,7 @@ FILE = "efficiency.yaml"
 @lru_cache(maxsize=1)
 def efficiency() -> Mapping[str, Any]:
     """Return the decoded ``catalog/efficiency.yaml``."""
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    raw: Mapping[str, Any] = yaml.load(
-        (catalog_dir() / FILE).read_text(encoding="utf-8"), Loader=loader
-    )
+    raw: Mapping[str, Any] = parse_yaml((catalog_dir() / FILE).read_text(encoding="utf-8"))
     return raw
 
 

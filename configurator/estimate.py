@@ -340,6 +340,7 @@ def _serving(
     held: ServingMemory = serving_memory(
         arch, precision, kv_precision, scenario.engine, inference, device.memory_bytes,
         split.tensor, split.pipeline, split.expert, split.data, with_mtp=with_mtp,
+        version=scenario.engine_version,
     )  # fmt: skip
     if with_mtp:
         table = weight_table(arch, precision, scenario.engine, True)

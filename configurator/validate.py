@@ -17,7 +17,7 @@ import numpy as np
 from configurator import intervals
 from configurator.errors import InputError
 from configurator.estimate import Estimate, estimate
-from configurator.scenario import parse_scenario
+from configurator.scenario import Scenario, parse_scenario
 
 # Paths whose estimate carries an interval of its own, and where it stands.
 _INTERVALS = {"memory.total_gib": ("memory.total_low_gib", "memory.total_high_gib")}
@@ -127,13 +127,22 @@ def read_cases(folder: Path) -> list[dict[str, Any]]:
     return cases
 
 
+def asked(case: Mapping[str, Any]) -> Scenario:
+    """Return a case's scenario, with the engine's version where the case names one.
+
+    Raises:
+        InputError: Names the field, its value and the way out.
+    """
+    return parse_scenario({"engine_version": case.get("engine_version"), **case["scenario"]})
+
+
 def compare(cases: Iterable[Mapping[str, Any]]) -> tuple[list[Comparison], list[str]]:
     """Estimate every case; return the comparisons and a line for each case that failed."""
     found: list[Comparison] = []
     failed: list[str] = []
     for case in cases:
         try:
-            answer = estimate(parse_scenario(case["scenario"]))
+            answer = estimate(asked(case))
         except InputError as error:
             failed.append(f"{case.get('id')}: {error}")
             continue
@@ -174,7 +183,7 @@ def memory_residuals(cases: Iterable[Mapping[str, Any]]) -> dict[str, list[float
     out: dict[str, list[float]] = {}
     for case in cases:
         try:
-            answer = estimate(parse_scenario(case["scenario"]))
+            answer = estimate(asked(case))
         except InputError:
             continue
         memory, values = answer.memory, []

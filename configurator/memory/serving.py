@@ -64,7 +64,7 @@ def context_bytes() -> float:
 
 def visible_bytes(memory_bytes: Any) -> Any:
     """What CUDA calls the card's total: the driver keeps a share for itself."""
-    return memory_bytes * (1 - constant("device", "driver_reserved_share"))
+    return np.maximum(0.0, memory_bytes - constant("device", "driver_reserved_mib") * MIB)
 
 
 def _width(arch: Architecture, name: str) -> int:
@@ -153,6 +153,7 @@ class _Ask:
     data: Any
     weights: Any
     rounding: Any
+    version: str | None
 
     @property
     def sequences(self) -> Any:
@@ -200,11 +201,13 @@ def _vllm(ask: _Ask) -> ServingMemory:
     arch, inference = ask.arch, ask.inference
     step = vllm.batched_tokens(inference, ask.memory_bytes)
     seqs = vllm.sequences_at_once(inference, ask.memory_bytes)
+    release = vllm.release(ask.version)
+    old = release.sorts_logits
     activations = vllm.activation_bytes(
-        arch, ask.precision, step, seqs, ask.model_len, ask.tensor, ask.expert
+        arch, ask.precision, step, seqs, ask.model_len, ask.tensor, ask.expert, old
     )
-    charged, beside = vllm.graph_bytes(arch)
-    non_torch = constant("vllm", "non_torch_mib") * MIB
+    charged, beside = vllm.graph_bytes(arch, old)
+    non_torch = constant("vllm", "non_torch_mib_sort" if old else "non_torch_mib") * MIB
     parts = {
         "allocator_rounding": ask.rounding,
         "rotary_table": vllm.rope_bytes(arch),
@@ -212,6 +215,10 @@ def _vllm(ask: _Ask) -> ServingMemory:
         "communication": ask.peers * constant("vllm", "non_torch_peer_mib") * MIB,
         "cuda_graphs": charged,
     }
+    context = {"cuda_context": vllm.context_bytes(ask.memory_bytes)}
+    if release.charges_context:
+        parts |= context
+        parts["communication"] += ask.peers * constant("sglang", "distributed_mib") * MIB
     share = inference.gpu_memory_utilization or constant("vllm", "gpu_memory_utilization")
     requested = visible_bytes(ask.memory_bytes) * share
     layout = vllm.block_pool(arch, ask.kv_bits, ask.tensor, ask.pipeline)
@@ -219,10 +226,9 @@ def _vllm(ask: _Ask) -> ServingMemory:
     blocks = np.floor(np.maximum(0.0, pool) / np.maximum(layout.block_bytes, 1.0))
     longest = layout.blocks(ask.model_len, step)
     own = layout.blocks(float(inference.context_tokens), step)
-    parts |= {
-        "cuda_context": constant("vllm", "context_mib") * MIB,
+    parts |= context | {
         "cuda_graphs_beside": beside,
-        "runner_buffers": vllm.buffer_bytes(arch, step, seqs),
+        "runner_buffers": vllm.buffer_bytes(arch, step, seqs, old),
     }
     kv = ask.sequences * own * layout.block_bytes
     uniform = len(layout.groups) == 1 and layout.groups[0][1] is None
@@ -397,6 +403,7 @@ def serving_memory(
     data: Any = 1,
     *,
     with_mtp: bool = False,
+    version: str | None = None,
 ) -> ServingMemory:
     """Memory of serving a model on the fullest GPU.
 
@@ -412,6 +419,7 @@ def serving_memory(
         expert: Expert-parallel ranks.
         data: Replicas (or attention data-parallel ranks).
         with_mtp: Hold the multi-token-prediction layers too.
+        version: Of the engine, where an older one is meant.
     """
     weights = weight_table(arch, precision, engine, with_mtp).per_gpu(tensor, pipeline, expert)
     if engine in ("vllm", "sglang"):
@@ -419,6 +427,6 @@ def serving_memory(
     rounding = rounding_bytes(arch, precision, engine, tensor, pipeline, expert)
     ask = _Ask(
         arch, precision, KV_BITS[kv_precision], inference, memory_bytes, tensor, pipeline, expert,
-        data, weights, rounding,
+        data, weights, rounding, version,
     )  # fmt: skip
     return _ENGINES[engine](ask)

@@ -8,6 +8,7 @@ Every function broadcasts over its numeric arguments.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +28,37 @@ MLA_WORKSPACE_TOKENS = 65_536
 MLA_WORKSPACE_BLOCKS = 4
 
 
+@dataclass(frozen=True)
+class Release:
+    """What an older release does otherwise than the one described here.
+
+    Attributes:
+        sorts_logits: It sorts whole rows of logits to sample, and its CUDA graphs are not charged
+            to the budget (before pull request 33538).
+        charges_context: Its budget pays for what other libraries held before the model was
+            loaded, the CUDA context included (before pull request 19312).
+    """
+
+    sorts_logits: bool = False
+    charges_context: bool = False
+
+
+SORTING_ENDS, CHARGING_ENDS = (0, 16), (0, 10)
+
+
+def release(version: str | None) -> Release:
+    """Read a version as text ("0.11.0", "vLLM 0.9.x"); without a number the newest is meant."""
+    found = re.search(r"(\d+)\.(\d+)", version or "")
+    if found is None:
+        return Release()
+    number = int(found[1]), int(found[2])
+    return Release(number < SORTING_ENDS, number < CHARGING_ENDS)
+
+
+def _second_runner(arch: Architecture, old: bool) -> bool:
+    return arch.model_type in V2_FAMILIES and not old
+
+
 def batched_tokens(inference: Inference, memory_bytes: Any) -> Any:
     """Tokens of the profiling step: ``max_num_batched_tokens`` or the API server's default."""
     if inference.max_num_batched_tokens:
@@ -43,6 +75,13 @@ def sequences_at_once(inference: Inference, memory_bytes: Any) -> Any:
         return inference.max_num_seqs
     small = constant("vllm", "max_num_seqs_small")
     return np.where(np.asarray(memory_bytes) < LARGE_CARD, small, constant("vllm", "max_num_seqs"))
+
+
+def context_bytes(memory_bytes: Any) -> Any:
+    """CUDA context of one worker: a small card has fewer multiprocessors to keep room for."""
+    small = constant("vllm", "context_mib_small")
+    large = constant("vllm", "context_mib")
+    return np.where(np.asarray(memory_bytes) < LARGE_CARD, small, large) * MIB
 
 
 def _widths(layer: Layer, role: str) -> int:
@@ -92,6 +131,7 @@ def activation_bytes(
     context: Any,
     tensor: Any,
     expert: Any,
+    old: bool = False,
 ) -> Any:
     """Peak of the profiling run beyond the weights.
 
@@ -107,6 +147,7 @@ def activation_bytes(
         context: ``max_model_len``.
         tensor: Tensor-parallel ranks.
         expert: Expert-parallel ranks.
+        old: ``Release.sorts_logits``.
     """
     forward: Any = 0.0
     for group in arch.groups:
@@ -121,18 +162,20 @@ def activation_bytes(
             wide = 2 * chunk * layer.heads / tensor * (layer.qk_dim + layer.v_dim)
             step = np.maximum(step, wide + 2 * tokens * 3 * arch.hidden_size)
         forward = np.maximum(forward, step)
-    second = arch.model_type in V2_FAMILIES
-    logit = constant("vllm", "logit_bytes_v2" if second else "logit_bytes_v1")
+    kind = "sort" if old else "v2" if _second_runner(arch, old) else "v1"
+    logit = constant("vllm", f"logit_bytes_{kind}")
     rows = np.minimum(sequences, tokens)
     sampler = 2 * tokens * arch.hidden_size + rows * arch.vocab_size * logit
-    return np.maximum(forward, sampler) + constant("vllm", "workspace_mib") * MIB
+    workspace = 0.0 if old else constant("vllm", "workspace_mib") * MIB
+    return np.maximum(forward, sampler) + workspace
 
 
-def graph_bytes(arch: Architecture) -> tuple[float, float]:
+def graph_bytes(arch: Architecture, old: bool = False) -> tuple[float, float]:
     """CUDA graphs: bytes charged to the budget, and bytes beside it."""
-    if arch.model_type in V2_FAMILIES:
+    if _second_runner(arch, old):
         return 0.0, constant("vllm", "graph_mib_per_layer_v2") * MIB * arch.num_layers
-    return constant("vllm", "graph_mib_per_layer") * MIB * arch.num_layers, 0.0
+    size = constant("vllm", "graph_mib_per_layer") * MIB * arch.num_layers
+    return (0.0, size) if old else (size, 0.0)
 
 
 def rope_bytes(arch: Architecture) -> float:
@@ -143,9 +186,9 @@ def rope_bytes(arch: Architecture) -> float:
     return (arch.context_length or 4096) * width * 2.0
 
 
-def buffer_bytes(arch: Architecture, tokens: Any, sequences: Any) -> Any:
+def buffer_bytes(arch: Architecture, tokens: Any, sequences: Any, old: bool = False) -> Any:
     """Persistent runner buffers that the budget does not see."""
-    if arch.model_type in V2_FAMILIES:  # penalty counters and grammar masks
+    if _second_runner(arch, old):  # penalty counters and grammar masks
         return sequences * arch.vocab_size * (4 + 1 / 8)
     return tokens * arch.hidden_size * 2.0  # input embeddings
 

@@ -401,17 +401,24 @@ class TestCommandLine:
         self, nvml_stub: StubEnvironment, options: dict[str, Any], tmp_path: Path
     ) -> None:
         options = {**options, "watch_s": 0.05, "record": "PATH"}
-        code = "from pathlib import Path\n" + self.RUN
+        # A shell's background job starts with SIGINT ignored, and so would its children.
+        code = (
+            "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+            "from pathlib import Path\n" + self.RUN
+        )
         text = repr(options).replace("'PATH'", f"Path({str(tmp_path / 'r.csv')!r})")
         env = nvml_stub("lost", lost_after=1)
-        child = subprocess.Popen(
+        with subprocess.Popen(
             [sys.executable, "-c", code, text], env=env, cwd=ROOT, stdout=subprocess.PIPE
-        )
-        assert child.stdout is not None
-        child.stdout.readline()
-        time.sleep(0.3)
-        child.send_signal(signal.SIGINT)
-        assert child.communicate(timeout=20)[0]
+        ) as child:
+            assert child.stdout is not None
+            child.stdout.readline()
+            time.sleep(0.3)
+            child.send_signal(signal.SIGINT)
+            try:
+                assert child.communicate(timeout=20)[0]
+            finally:
+                child.kill()
         assert child.returncode == 0
         assert len((tmp_path / "r.csv").read_text().splitlines()) >= 5
 

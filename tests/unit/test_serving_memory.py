@@ -143,3 +143,25 @@ def test_splitting_never_adds_weights_to_a_gpu(tensor, pipeline):
     table = weight_table(arch(DEEPSEEK_V3), "fp8")
     assert float(table.per_gpu(tensor, pipeline)) <= float(table.per_gpu(1, 1)) * (1 + 1e-12)
     assert float(table.per_gpu(tensor, pipeline)) * tensor * pipeline >= table.total * (1 - 1e-9)
+
+
+def _pool(version, **load):
+    held = serving_memory(
+        arch(LLAMA_8B), "bf16", "bf16", "vllm",
+        Inference(gpu_memory_utilization=0.9, max_num_batched_tokens=8192, **load), H100,
+        version=version,
+    )  # fmt: skip
+    return float(held.detail["pool_bytes"]) / GIB
+
+
+def test_an_older_release_reserves_more_for_its_sampler():
+    # Start-up log of vLLM 0.11 on an H100, defaults of the API server.
+    assert _pool("vLLM 0.11.0 (V1)") == pytest.approx(51.38, abs=0.05)
+    assert _pool("0.24.1") == _pool("nightly") == _pool(None) > _pool("0.11")
+    assert _pool("0.9.2") < _pool("0.10.0") == _pool("0.15.9")
+
+
+@settings(deadline=None, max_examples=20)
+@given(version=st.text(max_size=30), rows=st.integers(1, 2048))
+def test_any_text_is_a_version(version, rows):
+    assert _pool(version, max_num_seqs=rows) >= _pool(version, max_num_seqs=2 * rows)

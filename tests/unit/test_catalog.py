@@ -10,15 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from configurator.catalog import (
-    MIB,
-    Catalog,
-    CatalogError,
-    catalog_dir,
-    load_catalog,
-    match_gpu,
-)
+from configurator.catalog import Catalog, CatalogError, catalog_dir, load_catalog, match_gpu
 from configurator.errors import InputError
+from configurator.units import MIB
 
 TODAY = dt.date(2026, 11, 24)
 
@@ -390,6 +384,6 @@ def test_import_reads_nothing_and_pulls_in_no_heavy_library() -> None:
     code = (
         "import sys, configurator.catalog as c; "
         "heavy = {'pandas', 'numpy', 'yaml', 'streamlit', 'plotly'} & set(sys.modules); "
-        "assert not heavy, heavy; assert c._catalog.cache_info().currsize == 0"
+        "assert not heavy, heavy; assert c.loading._catalog.cache_info().currsize == 0"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=catalog_dir().parent)

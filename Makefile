@@ -8,7 +8,7 @@ PORT ?= 8501
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[import,export,pdf]'
 	touch $@
 
 $(VENV)/.tested: pyproject.toml constraints.txt $(VENV)/.installed

@@ -58,7 +58,8 @@ def validation():
 def benchmarks():
     """Return what the timing scripts print, as a code block."""
     out = []
-    for script in ("estimate_speed.py", "recommend_speed.py", "page_speed.py"):
+    scripts = ("estimate_speed.py", "recommend_speed.py", "peers/search_speed.py", "page_speed.py")
+    for script in scripts:
         done = subprocess.run(
             [sys.executable, str(ROOT / "benchmarks" / script)],
             capture_output=True, text=True, check=True, cwd=ROOT,

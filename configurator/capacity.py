@@ -9,27 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from configurator.architecture import Architecture
-from configurator.device import Device
 from configurator.errors import InputError
-from configurator.estimate import architecture_of, device_of, mtp_by_default
-from configurator.memory.kv_cache import resolve_kv_precision
-from configurator.memory.serving import ServingMemory, serving_memory
-from configurator.memory.weights import resolve_precision
-from configurator.parallelism import Split, choose_split
-from configurator.performance.coefficients import (
-    FAMILIES,
-    coefficients,
-    interval,
-    precision_class,
-)
-from configurator.performance.serving import HELD_OUTPUT, closed_loop, make_plan
-from configurator.performance.workload import workload
+from configurator.estimate import Estimate, estimate, held_memory
+from configurator.performance import serving_speed
 from configurator.scenario import MAX_SEQUENCES, Scenario
 
 Floats = NDArray[np.float64]
@@ -74,47 +60,21 @@ class Load:
         return kept
 
 
-@dataclass(frozen=True)
-class _Deployment:
-    """A serving scenario on its cards, resolved once."""
-
-    scenario: Scenario
-    arch: Architecture
-    device: Device
-    split: Split
-    precision: str
-    kv_precision: str
-
-    def memory(self, users: int) -> ServingMemory:
-        """Memory with so many requests at once."""
-        split = self.split
-        inference = self.scenario.serving.model_copy(update={"concurrency": users})
-        return serving_memory(
-            self.arch, self.precision, self.kv_precision, self.scenario.engine, inference,
-            self.device.memory_bytes, split.tensor, split.pipeline, split.expert, split.data,
-            with_mtp=mtp_by_default(self.arch, self.scenario.engine),
-        )  # fmt: skip
-
-    def fits(self, users: int) -> bool:
-        """Whether so many requests at once have room."""
-        held = self.memory(users)
-        return bool(held.required <= held.budget)
-
-
-def _deployment(scenario: Scenario) -> _Deployment:
-    if scenario.hardware is None:
-        raise InputError("hardware", "is required for a load; name a gpu and a gpu_count")
+def _deployment(scenario: Scenario) -> Estimate:
     if scenario.is_training:
         raise InputError("task", "must be inference: training has no users", scenario.task)
-    arch = architecture_of(scenario)
-    device = device_of(scenario.hardware.gpu)
-    precision = resolve_precision(scenario.precision, arch.quantization, arch.native_precision)
-    kv_precision = resolve_kv_precision(
-        scenario.kv_cache_precision, scenario.engine, precision, arch.native_precision,
-        arch.quantization,
+    return estimate(scenario)
+
+
+def _fits(here: Estimate, users: int) -> bool:
+    """Whether so many requests at once have room."""
+    scenario, split = here.scenario, here.split
+    inference = scenario.serving.model_copy(update={"concurrency": users})
+    held = held_memory(
+        scenario, here.architecture, here.device.memory_bytes, split.tensor, split.pipeline,
+        split.expert, split.data, inference,
     )  # fmt: skip
-    split = choose_split(scenario, arch, int(device.domain_size))
-    return _Deployment(scenario, arch, device, split, precision, kv_precision)
+    return bool(held.required <= held.budget)
 
 
 def load(scenario: Scenario, users: Sequence[int] | NDArray[np.int64]) -> Load:
@@ -130,50 +90,36 @@ def load(scenario: Scenario, users: Sequence[int] | NDArray[np.int64]) -> Load:
     return _load(_deployment(scenario), np.asarray(users, dtype=np.int64))
 
 
-def _load(here: _Deployment, users: NDArray[np.int64]) -> Load:
-    scenario, arch, device, split = here.scenario, here.arch, here.device, here.split
-    engine, inference = scenario.engine, scenario.serving
-    family = FAMILIES[engine]
-    quantization = arch.quantization
-    own = quantization is not None and quantization.precision == here.precision
-    method = quantization.method if own and quantization is not None else None
-    plan = make_plan(
-        arch, here.precision, engine, inference, device, split.tensor, split.pipeline,
-        split.expert, split.data,
+def _load(here: Estimate, users: NDArray[np.int64]) -> Load:
+    scenario, split, kv = here.scenario, here.split, here.kv
+    assert kv is not None
+    speed = serving_speed(
+        here.architecture, here.precision, kv.precision, scenario.engine, scenario.serving,
+        here.device, split.tensor, split.pipeline, split.expert, split.data,
+        concurrency=users.astype(float), kv_capacity_tokens=kv.capacity_tokens,
     )  # fmt: skip
-    room = int(here.memory(inference.concurrency).capacity_tokens) / split.data
-    out = closed_loop(
-        workload(arch, here.precision, here.kv_precision, engine), plan,
-        coefficients(family, engine, precision_class(here.precision, method), device),
-        users.astype(float), float(inference.input_tokens), float(inference.output_tokens), room,
-        HELD_OUTPUT.get(engine, 0.5), float(inference.max_num_seqs or 1e9),
-    )  # fmt: skip
-
-    def ends(name: str, inverse: bool = False) -> Ends:
-        low, high = interval(family, engine, name, device, arch)
-        values: Any = np.broadcast_to(np.asarray(out[name], dtype=float), users.shape)
-        if inverse:
-            return Ends(1.0 / values, 1.0 / (values * high), 1.0 / (values * low))
-        return Ends(values, values * low, values * high)
-
     return Load(
-        users, ends("ttft_s"), ends("tpot_s", inverse=True), ends("output_tokens_per_s")
+        users,
+        Ends(speed.ttft_s, speed.ttft_s_low, speed.ttft_s_high),
+        Ends(1.0 / speed.tpot_s, 1.0 / speed.tpot_s_high, 1.0 / speed.tpot_s_low),
+        Ends(speed.output_tokens_per_s, speed.output_tokens_per_s_low,
+             speed.output_tokens_per_s_high),
     )  # fmt: skip
 
 
-def _memory_users(here: _Deployment, most: int) -> int:
+def _memory_users(here: Estimate, most: int) -> int:
     slots = here.scenario.serving.max_num_seqs
     if slots is not None:  # what is beyond them waits, whatever room there is
         most = min(most, slots * here.split.data)
-    if not here.fits(1):
+    if not _fits(here, 1):
         return 0
     low, high = 1, 2
-    while high <= most and here.fits(high):
+    while high <= most and _fits(here, high):
         low, high = high, high * 2
     high = min(high, most + 1)
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (middle, high) if here.fits(middle) else (low, middle)
+        low, high = (middle, high) if _fits(here, middle) else (low, middle)
     return low
 
 

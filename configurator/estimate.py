@@ -22,7 +22,7 @@ from configurator.parallelism import HOST_GPUS, Split, choose_split
 from configurator.performance import ServingSpeed, TrainingSpeed, serving_speed, training_speed
 from configurator.performance.coefficients import FAMILIES, coefficients, precision_class
 from configurator.performance.serving import compute_rates, first_rate
-from configurator.scenario import ConfigModel, CustomGpu, Scenario, SizeModel
+from configurator.scenario import ConfigModel, CustomGpu, Inference, Scenario, SizeModel
 from configurator.units import GIB
 from configurator.words import say
 
@@ -235,13 +235,57 @@ def device_of(gpu: str | CustomGpu) -> Device:
     return from_custom(gpu) if isinstance(gpu, CustomGpu) else _catalog_device(gpu)
 
 
+MTP_FAMILIES = ("deepseek_v3", "deepseek_v32")
+DRAFTING = ("vllm", "sglang", "tensorrt_llm")
+
+
+def holds_mtp(arch: Architecture, scenario: Scenario) -> bool:
+    """Whether the layers that draft tokens are loaded: asked for, or usual for the family."""
+    if not arch.mtp_groups or scenario.engine not in DRAFTING:
+        return False
+    return arch.model_type in MTP_FAMILIES or bool(scenario.serving.speculative_tokens)
+
+
 def mtp_by_default(arch: Architecture, engine: str) -> bool:
     """Whether the engine's recipes for this family load the multi-token-prediction layer."""
-    return (
-        bool(arch.mtp_groups)
-        and engine in ("vllm", "sglang", "tensorrt_llm")
-        and (arch.model_type in ("deepseek_v3", "deepseek_v32"))
-    )
+    return bool(arch.mtp_groups) and engine in DRAFTING and arch.model_type in MTP_FAMILIES
+
+
+def served_precisions(scenario: Scenario, arch: Architecture) -> tuple[str, str]:
+    """Return what weights and cache are stored in when a model is served."""
+    precision = resolve_precision(scenario.precision, arch.quantization, arch.native_precision)
+    kv = resolve_kv_precision(
+        scenario.kv_cache_precision, scenario.engine, precision, arch.native_precision,
+        arch.quantization,
+    )  # fmt: skip
+    return precision, kv
+
+
+def held_memory(
+    scenario: Scenario, arch: Architecture, memory_bytes: Any, tensor: Any, pipeline: Any,
+    expert: Any, data: Any, inference: Inference | None = None,
+) -> ServingMemory:  # fmt: skip
+    """Return what serving a scenario takes on cards of so much memory, split so.
+
+    Args:
+        scenario: Serving; its hardware only says whether layers may lie in host memory.
+        arch: Its model.
+        memory_bytes: Of one card; a number or an array, as the split's parts.
+        tensor: Tensor-parallel ranks.
+        pipeline: Pipeline stages.
+        expert: Expert-parallel ranks.
+        data: Replicas.
+        inference: Another load than the scenario's.
+    """
+    precision, kv = served_precisions(scenario, arch)
+    hardware = scenario.hardware
+    offload = hardware is not None and hardware.allow_cpu_offload
+    return serving_memory(
+        arch, precision, kv, scenario.engine, inference or scenario.serving, memory_bytes,
+        tensor, pipeline, expert, data, with_mtp=holds_mtp(arch, scenario),
+        version=scenario.engine_version,
+        offload_margin=interval(scenario.engine, scenario.task)[1] if offload else None,
+    )  # fmt: skip
 
 
 # --------------------------------------------------------------------------- the estimate
@@ -329,20 +373,12 @@ def _serving(
     assumptions: list[Notice],
 ) -> tuple[Memory, Kv, Performance, list[Term]]:  # fmt: skip
     inference = scenario.serving
-    kv_precision = resolve_kv_precision(
-        scenario.kv_cache_precision,
-        scenario.engine,
-        precision,
-        arch.native_precision,
-        arch.quantization,
+    _, kv_precision = served_precisions(scenario, arch)
+    low, high = interval(scenario.engine, scenario.task)
+    held = held_memory(
+        scenario, arch, device.memory_bytes, split.tensor, split.pipeline, split.expert, split.data
     )
-    with_mtp = mtp_by_default(arch, scenario.engine)
-    held: ServingMemory = serving_memory(
-        arch, precision, kv_precision, scenario.engine, inference, device.memory_bytes,
-        split.tensor, split.pipeline, split.expert, split.data, with_mtp=with_mtp,
-        version=scenario.engine_version,
-    )  # fmt: skip
-    if with_mtp:
+    if holds_mtp(arch, scenario):
         table = weight_table(arch, precision, scenario.engine, True)
         plain_table = weight_table(arch, precision, scenario.engine, False)
         extra = table.per_gpu(split.tensor, split.pipeline, split.expert) - plain_table.per_gpu(
@@ -351,7 +387,12 @@ def _serving(
         assumptions.append(Notice("mtp_counted", "info", {"gib": float(extra) / GIB}))
     if scenario.kv_cache_precision == "auto":
         assumptions.append(Notice("kv_default", "info", {"precision": kv_precision}))
-    low, high = interval(scenario.engine, scenario.task)
+    if held.host_layers:
+        layers = int(held.host_layers)
+        of = round(layers / float(held.host_share))
+        facts = {"layers": layers, "of": of, "gib": float(held.host) / GIB}
+        code = "experts_on_host" if held.host_experts else "layers_on_host"
+        assumptions.append(Notice(code, "info", facts))
     memory = _memory(
         {
             "weights_gib": held.weights, "kv_cache_gib": held.kv_cache,
@@ -359,7 +400,7 @@ def _serving(
             "framework_gib": held.framework, "spare_pool_gib": held.spare_pool,
             "peak_allocated_gib": held.peak_allocated, "reserved_gib": held.reserved,
         },
-        held.required, held.budget, device.memory_bytes, low, high, held.total,
+        held.required, held.budget, device.memory_bytes, low, high, held.total, held.host,
     )  # fmt: skip
     capacity = int(held.capacity_tokens)
     kv = Kv(
@@ -371,6 +412,8 @@ def _serving(
     speed: ServingSpeed = serving_speed(
         arch, precision, kv_precision, scenario.engine, inference, device,
         split.tensor, split.pipeline, split.expert, split.data, kv_capacity_tokens=capacity,
+        host_share=0.0 if held.host_experts else float(held.host_share),
+        host_expert_share=float(held.host_share),
     )  # fmt: skip
     performance = _performance(speed)
     terms = _serving_terms(scenario, arch, split, precision, kv, held, memory)

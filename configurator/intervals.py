@@ -17,6 +17,8 @@ FILE = "intervals.yaml"
 LEVEL = 0.9
 # Fewer cases than this say too little: the default interval is used.
 FEWEST = 8
+# Drivers and libraries differ by as much: an interval is never narrower.
+LEAST = 0.02
 # Where nothing was measured.
 DEFAULT = (-0.10, 0.12)
 
@@ -55,7 +57,7 @@ def from_residuals(residuals: Iterable[float]) -> tuple[float, float] | None:
     tail = (1 - LEVEL) / 2
     low = values[max(0, int(np.floor(tail * (n + 1))) - 1)]
     high = values[min(n - 1, int(np.ceil((1 - tail) * (n + 1))) - 1)]
-    return float(min(low, 0.0)), float(max(high, 0.0))
+    return float(min(low, -LEAST)), float(max(high, LEAST))
 
 
 def write(residuals: Mapping[str, list[float]], today: date) -> Path:

@@ -31,11 +31,21 @@ VERSION = 1
 MAX_CONFIG_CHARACTERS = 1500
 NO_HARDWARE = "auto"
 ANY_VENDOR = "any"
+NO_PLANS = "none"
 # Parameters that say nothing of the scenario; Streamlit's own among them.
-NOT_SCENARIO = frozenset({"v", "lang", "cat", "cur", "by", "ttft", "tps", "embed", "embed_options"})
+NOT_SCENARIO = frozenset({
+    "v", "lang", "cat", "cur", "by", "ttft", "tps", "embed", "embed_options",
+    "yrs", "busy", "own", "cmp", "bud", "watt", "tight",
+})  # fmt: skip
 # Limits of speed: most seconds to the first token, least tokens a second for each user.
 _LIMITS = ("ttft", "tps")
 MAX_LIMIT = 1e6
+MAX_YEARS = 5
+MAX_OWNED_KINDS = 8
+MAX_OWNED_CARDS = 1024
+MAX_COMPARED = 4
+MAX_SUM = 1e11
+BUYERS = ("individual", "sme", "enterprise")
 # What a missing field of version 1 means. Frozen: an old link keeps its meaning.
 V1_DEFAULTS: Mapping[str, str] = {"m": "Qwen/Qwen3-8B", "t": "inference"}
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._/-]{0,63}")
@@ -135,6 +145,29 @@ _REQUIRED_BY_TASK: Mapping[bool, tuple[str, ...]] = {
 
 
 @dataclass(frozen=True)
+class Buying:
+    """What a link says of the purchase beside the scenario; what is empty is not said.
+
+    Attributes:
+        years: Of ownership.
+        utilisation: Share of the time at this load.
+        owned: Cards that are there already, catalog id → how many.
+        compared: Plans laid side by side, each ``class of buyer:card``; None: not chosen.
+        budgets: Most that the purchase may cost, class of buyer → sum in the link's currency.
+        powers: Most watts that a plan may draw, class of buyer → W.
+        accept_tight: Whether plans inside the memory estimate's error count.
+    """
+
+    years: int | None = None
+    utilisation: float | None = None
+    owned: Mapping[str, int] = field(default_factory=dict)
+    compared: tuple[str, ...] | None = None
+    budgets: Mapping[str, float] = field(default_factory=dict)
+    powers: Mapping[str, float] = field(default_factory=dict)
+    accept_tight: bool = False
+
+
+@dataclass(frozen=True)
 class LinkProblem:
     """Something of a link that could not be used as it stands.
 
@@ -227,6 +260,7 @@ def encode(
     vendors: Iterable[str] | None = None,
     ttft_s: float | None = None,
     tokens_per_s: float | None = None,
+    buying: Buying | None = None,
 ) -> dict[str, str]:
     """Return the parameters of the address bar.
 
@@ -240,6 +274,7 @@ def encode(
         vendors: Makers that cards may come from; written if not None, ``any`` for all.
         ttft_s: Most seconds to the first token; absent where there is no limit.
         tokens_per_s: Least tokens a second for each user; absent where there is no limit.
+        buying: Terms and limits of the purchase, own cards, plans compared.
     """
     out = {"v": str(VERSION)}
     model = scenario.model
@@ -267,10 +302,35 @@ def encode(
     for parameter, limit in zip(_LIMITS, (ttft_s, tokens_per_s)):
         if limit is not None:
             out[parameter] = _number_text(limit)
+    if buying is not None:
+        out.update(_buying_parameters(buying))
     if currency:
         out["cur"] = currency
     if catalog:
         out["cat"] = catalog
+    return out
+
+
+def _pairs(values: Mapping[str, float]) -> str:
+    return ",".join(f"{name}:{_number_text(value)}" for name, value in values.items())
+
+
+def _buying_parameters(buying: Buying) -> dict[str, str]:
+    out: dict[str, str] = {}
+    if buying.years is not None:
+        out["yrs"] = str(buying.years)
+    if buying.utilisation is not None:
+        out["busy"] = _number_text(buying.utilisation)
+    if buying.owned:
+        out["own"] = _pairs(buying.owned)
+    if buying.compared is not None:
+        out["cmp"] = ",".join(buying.compared) or NO_PLANS
+    if buying.budgets:
+        out["bud"] = _pairs(buying.budgets)
+    if buying.powers:
+        out["watt"] = _pairs(buying.powers)
+    if buying.accept_tight:
+        out["tight"] = "1"
     return out
 
 
@@ -374,6 +434,12 @@ class _Reader:
             if parameter in self.query and limits_of(self.query)[_LIMITS.index(parameter)] is None:
                 self.report(parameter, "bad_value")
 
+    def buying(self) -> None:
+        """Report what of the purchase cannot be used; :func:`buying_of` reads the rest."""
+        for parameter in _BUYING:
+            if parameter in self.query and _buying_value(self.query, parameter) is None:
+                self.report(parameter, "bad_value")
+
     def drop(self, parameter: str) -> None:
         """Report a parameter whose value the scenario refuses and go on without it."""
         self.used.pop(parameter, None)
@@ -443,6 +509,7 @@ def decode(query: Mapping[str, str]) -> tuple[Scenario, list[LinkProblem]]:
         reader.drop("e")
     reader.fields([*_INFERENCE, *_TRAINING])
     reader.limits()
+    reader.buying()
     if gpu is not None:
         reader.fields(_HARDWARE)
     if reader.used.get("in") == 0 and reader.used.get("out", 1) == 0:
@@ -479,6 +546,90 @@ def limits_of(query: Mapping[str, str]) -> tuple[float | None, float | None]:
         except (KeyError, ValueError):
             found.append(None)
     return found[0], found[1]
+
+
+def _years(text: str) -> int:
+    value = _whole(text)
+    if not 1 <= value <= MAX_YEARS:
+        raise ValueError("years")
+    return value
+
+
+def _busy(text: str) -> float:
+    value = _number(text)
+    if not 0 < value <= 1:
+        raise ValueError("share")
+    return value
+
+
+def _split_pairs(text: str) -> dict[str, str]:
+    """Read ``name:value,name:value``; each name once."""
+    parts = [part.rsplit(":", 1) for part in text.split(",")]
+    if any(len(part) != 2 for part in parts) or len({part[0] for part in parts}) < len(parts):
+        raise ValueError("pairs")
+    return {part[0]: part[1] for part in parts}
+
+
+def _card(name: str) -> str:
+    try:
+        return load_catalog().gpu(name).id
+    except InputError:
+        raise ValueError("card") from None
+
+
+def _owned(text: str) -> dict[str, int]:
+    given = _split_pairs(text)
+    cards = {_card(name): _whole(value) for name, value in given.items()}
+    counts = cards.values()
+    if len(cards) < len(given) or len(cards) > MAX_OWNED_KINDS:
+        raise ValueError("cards")
+    if min(counts) < 1 or sum(counts) > MAX_OWNED_CARDS:
+        raise ValueError("count")
+    return cards
+
+
+def _compared(text: str) -> tuple[str, ...]:
+    names: list[str] = []
+    for name in text.split(",") if text != NO_PLANS else ():
+        buyer, _, card = name.partition(":")
+        if buyer not in BUYERS:
+            raise ValueError("buyer")
+        names.append(f"{buyer}:{_card(card)}")
+    if len(names) > MAX_COMPARED or len(set(names)) < len(names):
+        raise ValueError("plans")
+    return tuple(names)
+
+
+def _sums(text: str) -> dict[str, float]:
+    sums = {name: _number(value) for name, value in _split_pairs(text).items()}
+    if not set(sums) <= set(BUYERS) or not all(0 < value <= MAX_SUM for value in sums.values()):
+        raise ValueError("sums")
+    return sums
+
+
+_BUYING: Mapping[str, tuple[str, Parser]] = {
+    "yrs": ("years", _years),
+    "busy": ("utilisation", _busy),
+    "own": ("owned", _owned),
+    "cmp": ("compared", _compared),
+    "bud": ("budgets", _sums),
+    "watt": ("powers", _sums),
+    "tight": ("accept_tight", _flag),
+}
+
+
+def _buying_value(query: Mapping[str, str], parameter: str) -> Any:
+    """Return a parameter of the purchase, None if it is absent or cannot be used."""
+    try:
+        return _BUYING[parameter][1](query[parameter])
+    except (KeyError, ValueError):
+        return None
+
+
+def buying_of(query: Mapping[str, str]) -> Buying:
+    """Return what a link says of the purchase; what cannot be used is as if it were not there."""
+    found = {path: _buying_value(query, name) for name, (path, _) in _BUYING.items()}
+    return Buying(**{path: value for path, value in found.items() if value is not None})
 
 
 def field_of(parameter: str) -> str:

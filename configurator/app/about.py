@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import streamlit as st
 
-from configurator.app import numbers
+from configurator import numbers
 from configurator.app.state import language, language_switch, words
 from configurator.catalog import load_catalog
+from configurator.words import LANGUAGES, say
 
 SECTIONS = ("counts", "speed", "money", "range", "not")
 TERMS = (
-    "vram", "token", "context", "kv_cache", "precision", "tp", "pp", "dp", "moe", "lora",
-    "checkpointing", "zero",
+    "vram", "token", "context", "kv_cache", "precision", "activations", "moe", "tp", "pp", "dp",
+    "ep", "nvlink", "ttft", "tpot", "prefix", "draft", "lora", "checkpointing", "zero", "ecc",
+    "tco",
 )  # fmt: skip
 
 
@@ -35,5 +37,7 @@ def page() -> None:
         st.markdown(f"**{words(f'about.{name}_title')}**")
         st.markdown(words(f"about.{name}"))
     st.markdown(f"#### {words('glossary.title')}")
+    tongues = sorted(LANGUAGES, key=lambda tongue: tongue != language())
     for name in TERMS:
-        st.markdown(f"**{words(f'glossary.{name}')}**  \n{words(f'glossary.{name}_text')}")
+        own, other = (say(f"app.glossary.{name}", tongue) for tongue in tongues)
+        st.markdown(f"**{own}** · {other}  \n{words(f'glossary.{name}_text')}")

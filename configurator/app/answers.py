@@ -9,8 +9,7 @@ from typing import Any
 
 import streamlit as st
 
-from configurator import link
-from configurator.app import numbers
+from configurator import link, numbers
 from configurator.app.state import bound_words, language, language_switch, open_session, words
 from configurator.article import article_report, load_article
 from configurator.scenario import parse_scenario

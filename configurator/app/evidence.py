@@ -11,7 +11,8 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
-from configurator.app import charts, numbers
+from configurator import numbers
+from configurator.app import charts, views
 from configurator.app.state import language, language_switch, words
 from configurator.catalog import catalog_dir
 
@@ -29,6 +30,10 @@ TOPICS: Mapping[str, tuple[str, ...]] = {
         "performance.prefill_tokens_per_s",
     ),
     "training": ("performance.train_tokens_per_s",),
+}  # fmt: skip
+UNITS = {
+    "memory": "GiB", "capacity": "token", "tpot": "s", "ttft": "s", "throughput": "token/s",
+    "training": "token/s",
 }  # fmt: skip
 ENGINES: Mapping[str, tuple[str, str]] = {
     "vllm": ("#0072B2", "circle"),
@@ -52,8 +57,13 @@ def evidence() -> dict[str, Any]:
     return report
 
 
-def scatter(cases: Sequence[Mapping[str, Any]], x_title: str, y_title: str) -> go.Figure:
-    """Return predicted over measured on log axes, one mark an engine, with the line of no error."""
+def scatter(
+    cases: Sequence[Mapping[str, Any]], x_title: str, y_title: str, rule: str, lang: str
+) -> go.Figure:
+    """Return predicted over measured on log axes, one mark an engine, with the line of no error.
+
+    The rule of thumb's answers to the same cases wait in the legend.
+    """
     values = [v for c in cases for v in (c["predicted"], c["measured"]) if v > 0]
     low, high = min(values) / MARGIN, max(values) * MARGIN
     data: list[dict[str, Any]] = [
@@ -67,15 +77,31 @@ def scatter(cases: Sequence[Mapping[str, Any]], x_title: str, y_title: str) -> g
             "showlegend": False,
         }
     ]
-    for engine, (colour, symbol) in ENGINES.items():
-        own = [c for c in cases if c["engine"] == engine]
-        if not own:
-            continue
+    thumb = [c for c in cases if c["rule"]]
+    if thumb:
         data.append(
             {
                 "type": "scatter",
                 "mode": "markers",
-                "name": engine,
+                "name": rule,
+                "visible": "legendonly",
+                "x": [c["measured"] for c in thumb],
+                "y": [c["rule"] for c in thumb],
+                "text": [f"{c['model']}, {c['gpu']}" for c in thumb],
+                "marker": {"color": charts.OUTLINE, "symbol": "circle-open", "size": 7},
+                "hovertemplate": "%{text}<br>%{x:.4g} → %{y:.4g}<extra>" + rule + "</extra>",
+            }
+        )
+    for engine, (colour, symbol) in ENGINES.items():
+        own = [c for c in cases if c["engine"] == engine]
+        if not own:
+            continue
+        name = views.option("engine", engine, lang)
+        data.append(
+            {
+                "type": "scatter",
+                "mode": "markers",
+                "name": name,
                 "x": [c["measured"] for c in own],
                 "y": [c["predicted"] for c in own],
                 "text": [f"{c['model']}, {c['gpu']}" for c in own],
@@ -85,7 +111,7 @@ def scatter(cases: Sequence[Mapping[str, Any]], x_title: str, y_title: str) -> g
                     "size": 8,
                     "line": {"color": charts.OUTLINE, "width": 0.5},
                 },
-                "hovertemplate": "%{text}<br>%{x:.4g} → %{y:.4g}<extra>" + engine + "</extra>",
+                "hovertemplate": "%{text}<br>%{x:.4g} → %{y:.4g}<extra>" + name + "</extra>",
             }
         )
     axis = {
@@ -120,11 +146,11 @@ def rows(table: Sequence[Mapping[str, Any]], topic: str, lang: str) -> pd.DataFr
         [
             {
                 words("evidence.quantity"): words(f"evidence.path.{row['quantity']}"),
-                words("evidence.engine"): row["engine"],
-                words("evidence.task"): words(f"option.task.{row['task']}"),
-                words("evidence.cases"): row["n"],
                 words("evidence.median"): percent(row["median"]),
                 words("evidence.p90"): percent(row["p90"]),
+                words("evidence.engine"): views.option("engine", row["engine"], lang),
+                words("evidence.task"): words(f"option.task.{row['task']}"),
+                words("evidence.cases"): row["n"],
                 words("evidence.inside"): percent(row["coverage"]),
                 words("evidence.rule"): percent(row["rule_median"]),
             }
@@ -161,8 +187,10 @@ def page() -> None:
         required=True,
     )
     shown = [c for c in cases if c["quantity"] in TOPICS[topic] and c["predicted"] > 0]
+    unit = UNITS[topic]
+    axes = [f"{words(f'evidence.{name}')}, {unit}" for name in ("measured", "predicted")]
     st.plotly_chart(
-        scatter(shown, words("evidence.measured"), words("evidence.predicted")),
+        scatter(shown, *axes, words("evidence.rule"), lang),
         key="evidence_scatter",
         alt=words("evidence.alt", cases=len(shown)),
         config=charts.CONFIG,

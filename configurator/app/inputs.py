@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 from typing import Any, get_args
 
 import streamlit as st
 
-from configurator import link
-from configurator.app import numbers, views
+from configurator import link, numbers
+from configurator.app import own_model
 from configurator.app.form import AUTO, CUSTOM, SPLITS, Form
 from configurator.app.presets import ladder, ladder_sizes, nearest_step
 from configurator.app.state import (
@@ -21,15 +20,13 @@ from configurator.app.state import (
     currency,
     form,
     language,
-    put,
     seed,
     speed_limits,
     take,
     words,
 )
-from configurator.architecture import read_architecture
 from configurator.catalog import load_catalog
-from configurator.errors import InputError
+from configurator.memory.serving import OFFLOADING
 from configurator.scenario import (
     MAX_GPUS,
     MAX_SEQUENCES,
@@ -48,7 +45,6 @@ from configurator.scenario import (
 )
 from configurator.words import say
 
-MAX_UPLOAD_BYTES = 2 << 20
 CONCURRENCY_STEPS = (
     1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 25, 32, 40, 50, 64, 80, 100, 128, 160, 200, 256, 320,
     400, 512, 640, 800, 1024, 1500, 2048, 3000, 4096,
@@ -348,7 +344,7 @@ def _model() -> None:
             help=words("help.parameters_b"),
         )
     else:
-        _upload(held)
+        own_model.section(held)
 
 
 def _ladder(held: Form) -> None:
@@ -369,68 +365,6 @@ def _ladder(held: Form) -> None:
         on_change=take("model", "size"),
         help=words("help.size"),
     )
-
-
-def _upload(held: Form) -> None:
-    file = st.file_uploader(
-        words("field.upload"),
-        type=["json"],
-        key="upload",
-        max_upload_size=2,
-        help=words("help.upload"),
-        on_change=_uploaded,
-    )
-    problem = st.session_state.get("_upload_problem")
-    if problem:
-        st.error(problem, icon=":material/error:")
-    elif held.get("config") is not None:
-        st.text(words("uploaded", name=held["config_name"]))
-    elif file is None:
-        st.caption(words("upload_first"))
-
-
-def _uploaded() -> None:
-    file = st.session_state.get("upload")
-    st.session_state["_upload_problem"] = None
-    if file is None:
-        return
-    try:
-        config = read_config(file.getvalue())
-    except InputError as error:
-        st.session_state["_upload_problem"] = words(
-            "upload_bad",
-            reason=numbers.plain(views.wrong(error, language())),
-            detail=numbers.plain(f"{error.field}: {error.message}"),
-        )
-        return
-    put({"config": config, "config_name": clean_name(file.name)})
-
-
-def clean_name(name: str) -> str:
-    """Return a file's name without what a link or a sentence would trip over."""
-    kept = "".join(c if c.isascii() and (c.isalnum() or c in " ._-") else "_" for c in name)
-    return kept.strip(" ._-")[:64] or "config.json"
-
-
-def read_config(content: bytes) -> dict[str, Any]:
-    """Return an uploaded config.json after reading its architecture.
-
-    Raises:
-        InputError: It is too large, not JSON, not an object, or not a model's config.
-    """
-    if len(content) > MAX_UPLOAD_BYTES:
-        size = len(content) / (1 << 20)
-        raise InputError("config.json", f"is {size:.1f} MB; a config.json has at most 2 MB")
-    try:
-        config = json.loads(content.decode("utf-8-sig"))
-    except (ValueError, RecursionError):
-        raise InputError(
-            "config.json", "is not JSON; take the file from the model's page"
-        ) from None
-    if not isinstance(config, dict):
-        raise InputError("config.json", "must be a JSON object, as on the model's page")
-    read_architecture(config)
-    return config
 
 
 def _precision() -> None:
@@ -542,6 +476,8 @@ def _hardware() -> None:
     if held["gpu"] == AUTO:
         return
     _steps("gpu_count", GPU_STEPS, str, after=_hardware_chosen)
+    if held["task"] == "inference" and held["inference_engine"] in OFFLOADING:
+        _toggle("allow_cpu_offload", help_key="allow_cpu_offload")
     with st.expander(words("more_hardware"), key="more_hardware"):
         for name in SPLITS:
             _optional(name, MAX_GPUS)

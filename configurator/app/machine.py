@@ -6,7 +6,7 @@ Nothing is read until a link is opened, a check is asked for or the live view is
 from __future__ import annotations
 
 import json
-import os
+import threading
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -17,8 +17,9 @@ from typing import Any
 
 import streamlit as st
 
-from configurator import link
-from configurator.app import charts, numbers, views
+from configurator import link, numbers
+from configurator.app import charts, machine_jobs, views
+from configurator.app import machine_fit as fit
 from configurator.app import machine_view as view
 from configurator.app.state import (
     catalog_version,
@@ -31,6 +32,7 @@ from configurator.app.state import (
     speed_limits,
     words,
 )
+from configurator.app.viewers import AUDIENCE_VARIABLE, sits_here
 from configurator.catalog import match_gpu
 from configurator.errors import InputError
 from configurator.gpu_readers import GpuReading
@@ -42,11 +44,11 @@ from configurator.scenario import Scenario
 from configurator.units import GIB
 
 INTERVALS_S = (1, 2, 5)
-JOBS_EVERY_S = 5.0
+SLOW_S = 5.0
 KEPT_SAMPLES = 600
+PAUSE_S = 30.0  # after so long without a reading the history begins anew
+FRESH = 0.8  # of the interval: a reading younger than that is shared between tabs
 RECORDINGS = Path("recordings")
-# Set to "any" to show the page to viewers on other machines as well.
-AUDIENCE_VARIABLE = "CONFIGURATOR_LIVE_VIEWERS"
 ICONS = {
     "good": ":material/check_circle:",
     "tight": ":material/warning:",
@@ -54,19 +56,6 @@ ICONS = {
 }
 SHOWN_PROCESSES = 6
 LEAST_BETWEEN_S = 0.9  # two readings of a counter closer than this give no rate
-
-
-# --------------------------------------------------------------------------- who may look
-
-
-def is_loopback(address: str | None) -> bool:
-    """Whether a viewer's address is this machine's own; Streamlit gives none on loopback."""
-    return not address or address == "::1" or address.startswith("127.")
-
-
-def _allowed() -> bool:
-    """Whether the viewer sits at this machine, or all may look. Not a lock: a courtesy."""
-    return os.environ.get(AUDIENCE_VARIABLE) == "any" or is_loopback(st.context.ip_address)
 
 
 # --------------------------------------------------------------------------- the page
@@ -78,6 +67,12 @@ def _recorders() -> dict[str, Recorder]:
     return {}
 
 
+@st.cache_resource
+def _kept() -> tuple[threading.Lock, deque[Snapshot]]:
+    """What was read lately, by any tab."""
+    return threading.Lock(), deque(maxlen=KEPT_SAMPLES)
+
+
 def page() -> None:
     """Draw the page."""
     open_link()
@@ -86,7 +81,7 @@ def page() -> None:
         st.space("stretch")
         language_switch()
     st.markdown(words("live.intro"))
-    if not _allowed():
+    if not sits_here():
         st.info(words("live.remote", variable=AUDIENCE_VARIABLE), icon=":material/lock:")
         return
     _plan()
@@ -104,7 +99,7 @@ def page() -> None:
             )
     if watching:
         st.fragment(_watch, run_every=float(every or 2))()
-        st.fragment(_watch_jobs, run_every=JOBS_EVERY_S)()
+        st.fragment(_watch_slowly, run_every=SLOW_S)()
         return
     snapshot = _shot()
     if snapshot is None:
@@ -176,27 +171,35 @@ def _shot() -> Snapshot | None:
 
 def _watch() -> None:
     every = float(st.session_state.get("every") or 2)
-    snapshot = shared_probe(match_gpu).snapshot(every / 2)
+    snapshot = shared_probe(match_gpu).snapshot(FRESH * every)
     st.session_state["_shot"] = snapshot  # what stays when the view is switched off
-    seen: deque[Snapshot] = st.session_state.setdefault("_seen_gpus", deque(maxlen=KEPT_SAMPLES))
-    if not seen or seen[-1].timestamp != snapshot.timestamp:
-        seen.append(snapshot)
-    tongue = language()
+    seen = _seen(snapshot)
     _problems(snapshot)
     _reality(snapshot)
     if snapshot.gpus:
-        for row in range(0, len(snapshot.gpus), 4):
-            for column, gpu in zip(st.columns(4), snapshot.gpus[row : row + 4]):
-                _tile(column, view.tile(gpu, tongue))
-        _history(list(seen))
+        _cards(seen)
         _processes(snapshot)
-        _keep(list(seen))
     _stamp(snapshot)
 
 
-def _watch_jobs() -> None:
-    """Slower than the gauges: what a job should hold does not change from second to second."""
-    _jobs(view.answering(shared_probe(match_gpu).snapshot(JOBS_EVERY_S / 2)))
+def _seen(snapshot: Snapshot) -> tuple[Snapshot, ...]:
+    """Return what any tab has read up to now, one history for all of them."""
+    lock, kept = _kept()
+    with lock:
+        pause = (snapshot.timestamp - kept[-1].timestamp).total_seconds() if kept else PAUSE_S
+        if pause >= PAUSE_S:
+            kept.clear()
+        if pause > 0:
+            kept.append(snapshot)
+        return tuple(kept)
+
+
+def _watch_slowly() -> None:
+    """Draw what does not change from second to second: what a job should hold, a recording."""
+    snapshot = shared_probe(match_gpu).snapshot(SLOW_S / 2)
+    _jobs(view.answering(snapshot))
+    if snapshot.gpus:
+        _keep()
 
 
 def _problems(snapshot: Snapshot) -> None:
@@ -222,37 +225,33 @@ def _stamp(snapshot: Snapshot) -> None:
     )
 
 
-def _tile(column: Any, said: view.Tile) -> None:
-    with column.container(border=True):
-        st.text(said.title)
-        st.markdown(f"**{numbers.plain(said.memory)}**")
-        if said.share is not None:
-            st.progress(min(1.0, said.share))
-        st.caption("  \n".join(f"{name}: {numbers.plain(value)}" for name, value in said.facts))
-
-
-def _history(seen: Sequence[Snapshot]) -> None:
-    times: list[datetime] = [snapshot.timestamp for snapshot in seen]
-    last = seen[-1].gpus
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _drawn(last: datetime, tongue: str, _seen: Sequence[Snapshot]) -> tuple[str, charts.Figure]:
+    """Return the cards' tiles and what was seen of them up to a reading; made for all tabs."""
+    gpus = _seen[-1].gpus
     memory, busy = [], []
-    for position, gpu in enumerate(last):
+    for position, gpu in enumerate(gpus):
         name = f"GPU {gpu.index}"
-        rows = [s.gpus[position] if position < len(s.gpus) else None for s in seen]
-        memory.append(
-            (name, [None if r is None or r.memory_used_bytes is None else r.memory_used_bytes / GIB
-                    for r in rows])
-        )  # fmt: skip
-        busy.append((name, [None if r is None else r.utilization_percent for r in rows]))
-    totals = [g.memory_total_bytes / GIB for g in last if g.memory_total_bytes is not None]
-    left, right = st.columns(2)
-    left.plotly_chart(
-        charts.history(times, memory, words("live.memory_axis"), max(totals, default=None)),
-        key="live_memory", alt=words("live.memory_axis"), config=charts.CONFIG,
-    )  # fmt: skip
-    right.plotly_chart(
-        charts.history(times, busy, words("live.busy_axis"), 100),
-        key="live_busy", alt=words("live.busy_axis"), config=charts.CONFIG,
-    )  # fmt: skip
+        past = [s.gpus[position] if position < len(s.gpus) else None for s in _seen]
+        used = [r.memory_used_bytes if r else None for r in past]
+        memory.append((name, tuple(None if held is None else held / GIB for held in used)))
+        busy.append((name, tuple(r.utilization_percent if r else None for r in past)))
+    totals = [g.memory_total_bytes / GIB for g in gpus if g.memory_total_bytes is not None]
+    panels = (
+        charts.Panel(
+            views.say("app.live.memory_axis", tongue), max(totals, default=None), tuple(memory)
+        ),
+        charts.Panel(views.say("app.live.busy_axis", tongue), 100, tuple(busy)),
+    )
+    figure = charts.history([snapshot.timestamp for snapshot in _seen], panels)
+    return view.tiles(gpus, tongue), figure
+
+
+def _cards(seen: Sequence[Snapshot]) -> None:
+    tiles, figure = _drawn(seen[-1].timestamp, language(), seen)
+    st.html(tiles)
+    alt = f"{words('live.memory_axis')}; {words('live.busy_axis')}"
+    st.plotly_chart(figure, key="live_history", alt=alt, config=charts.CONFIG)
 
 
 # --------------------------------------------------------------------------- plan against reality
@@ -290,7 +289,7 @@ def _use_system(snapshot: Snapshot, gpus: Sequence[GpuReading]) -> bool:
     )
 
 
-def _answered(asked: Scenario, gpus: Sequence[GpuReading]) -> tuple[Any, list[view.Instead]]:
+def _answered(asked: Scenario, gpus: Sequence[GpuReading]) -> tuple[Any, list[fit.Instead]]:
     """Return the placing and what fits instead; worked out anew only when something moved."""
     cards = tuple(
         (
@@ -303,10 +302,10 @@ def _answered(asked: Scenario, gpus: Sequence[GpuReading]) -> tuple[Any, list[vi
     key = (asked.model_dump_json(), cards)
     held = st.session_state.get("_placed")
     if held is None or held[0] != key:
-        placing = view.place(asked, gpus)
+        placing = fit.place(asked, gpus)
         less = []
         if placing is not None and placing.state in ("stop", "bad", "tight"):
-            less = view.instead(placing)
+            less = fit.instead(placing)
         held = st.session_state["_placed"] = (key, placing, less)
     return held[1], held[2]
 
@@ -320,7 +319,7 @@ def _fit(asked: Scenario, gpus: Sequence[GpuReading], snapshot: Snapshot) -> Non
     if placing is None:
         st.caption(words("machine.fit_unknown"))
         return
-    said = view.verdict(placing, asked, language())
+    said = fit.verdict(placing, asked, language())
     text, state = said.text, said.state
     hardware = placing.answer.scenario.hardware
     stand_in = hardware is not None and view.is_system_memory(hardware.gpu)
@@ -342,8 +341,8 @@ def _fit(asked: Scenario, gpus: Sequence[GpuReading], snapshot: Snapshot) -> Non
         _upgrade(placing)
 
 
-def _stop_list(placing: view.Placing) -> None:
-    found = view.to_stop(placing)
+def _stop_list(placing: fit.Placing) -> None:
+    found = fit.to_stop(placing)
     short = numbers.gib(found.short_gib, language())
     if not found.processes:
         st.markdown(words("machine.stop_none", short=short))
@@ -369,7 +368,7 @@ def _holder(holder: view.Holder) -> None:
         st.code(" ".join(holder.command), language=None, wrap_lines=True)
 
 
-def _instead(placing: view.Placing, less: Sequence[view.Instead], stand_in: bool) -> None:
+def _instead(placing: fit.Placing, less: Sequence[fit.Instead], stand_in: bool) -> None:
     if placing.state == "tight" and not less:
         return
     title = "instead_tight" if placing.state == "tight" else "instead_title"
@@ -377,7 +376,7 @@ def _instead(placing: view.Placing, less: Sequence[view.Instead], stand_in: bool
     if not less:
         st.caption(words("machine.instead_none"))
     for found in less:
-        text = view.instead_text(found, language())
+        text = fit.instead_text(found, language())
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
             st.markdown(numbers.plain(text), width="content")
             if not stand_in:
@@ -395,10 +394,10 @@ def _cheapest(request_json: str) -> tuple[Plan, ...]:
     return (*bought[:1], *(plan for plan in keeping[:1] if plan is not bought[0]))
 
 
-def _upgrade(placing: view.Placing) -> None:
+def _upgrade(placing: fit.Placing) -> None:
     bare = placing.answer.scenario.model_copy(update={"hardware": None})
     request = request_of(bare).model_copy(
-        update={"owned": view.owned(placing), "objective": "purchase"}
+        update={"owned": fit.owned(placing), "objective": "purchase"}
     )
     st.markdown(f"**{words('machine.upgrade_title')}**")
     try:
@@ -429,7 +428,7 @@ def _offer(plan: Plan) -> None:
 # --------------------------------------------------------------------------- what runs here
 
 
-def _known_jobs(gpus: Sequence[GpuReading]) -> list[view.Job]:
+def _known_jobs(gpus: Sequence[GpuReading]) -> list[machine_jobs.Job]:
     """Return the jobs on cards; estimated anew only when a process came, went or grew."""
     key = tuple(
         (gpu.index, gpu.memory_used_bytes, tuple((p.pid, p.memory_bytes) for p in gpu.processes))
@@ -438,8 +437,8 @@ def _known_jobs(gpus: Sequence[GpuReading]) -> list[view.Job]:
     )
     held = st.session_state.get("_known_jobs")
     if held is None or held[0] != key:
-        held = st.session_state["_known_jobs"] = (key, view.jobs(gpus))
-    found: list[view.Job] = held[1]
+        held = st.session_state["_known_jobs"] = (key, machine_jobs.jobs(gpus))
+    found: list[machine_jobs.Job] = held[1]
     return found
 
 
@@ -455,7 +454,7 @@ def _jobs(gpus: Sequence[GpuReading]) -> None:
             _job(at, job)
 
 
-def _job(at: int, job: view.Job) -> None:
+def _job(at: int, job: machine_jobs.Job) -> None:
     tongue = language()
     model = str(job.stated.get("model") or words("machine.job.unnamed"))
     cards = ", ".join(f"GPU {index}" for index in job.held)
@@ -465,7 +464,7 @@ def _job(at: int, job: view.Job) -> None:
     st.text(f"PID {pids} · {words('live.owner')}: {job.owner or words('not_reported')}")
     if job.command:
         st.code(" ".join(job.command), language=None, wrap_lines=True)
-    compared = view.compare(job, tongue)
+    compared = machine_jobs.compare(job, tongue)
     if job.answer is None:
         st.text(words(f"machine.job.{job.problem}", model=model))
     elif compared is None:
@@ -477,7 +476,7 @@ def _job(at: int, job: view.Job) -> None:
             key=f"job_{at}", alt=compared.sentence, config=charts.CONFIG,
         )  # fmt: skip
         _table((words("machine.part"), words("machine.size")), compared.rows)
-        names = view.assumed(job)
+        names = machine_jobs.assumed(job)
         if names:
             fields = [views.say(f"app.field.{name}", tongue) for name in names]
             said = words("machine.separator").join(fields)
@@ -493,7 +492,7 @@ def _figures(port: int) -> tuple[float, dict[str, float | None]]:
     return time.monotonic(), read_vllm_metrics(port)
 
 
-def _metrics(job: view.Job) -> None:
+def _metrics(job: machine_jobs.Job) -> None:
     """Show what a server says of itself. Only ports of processes seen on a GPU are asked."""
     if job.port is None or job.stated.get("engine") != "vllm":
         return
@@ -511,7 +510,7 @@ def _metrics(job: view.Job) -> None:
     before = seen[0] if len(seen) == 2 else None
     then, old = before if before is not None else (when, None)
     now, latest = seen[-1]
-    st.markdown(view.metrics_text(latest, old, now - then, language()))
+    st.markdown(machine_jobs.metrics_text(latest, old, now - then, language()))
 
 
 # --------------------------------------------------------------------------- what runs, and keeping
@@ -544,13 +543,17 @@ def _processes(snapshot: Snapshot) -> None:
         st.code("\n".join(lines), language=None, wrap_lines=True)
 
 
-def _keep(seen: Sequence[Snapshot]) -> None:
+def _csv() -> str:
+    return csv_header() + "".join(csv_rows(snapshot) for snapshot in tuple(_kept()[1]))
+
+
+def _keep() -> None:
     recorders = _recorders()
     running = recorders.get("one")
     with st.container(horizontal=True, vertical_alignment="center"):
         st.download_button(
-            words("live.csv", count=len(seen)),
-            lambda: csv_header() + "".join(csv_rows(snapshot) for snapshot in seen),
+            words("live.csv"),
+            _csv,
             file_name="gpus.csv",
             mime="text/csv",
             key="live_csv",

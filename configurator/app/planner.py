@@ -9,10 +9,11 @@ from typing import Any
 
 import streamlit as st
 
-from configurator import link
-from configurator.app import charts, numbers, views
+from configurator import link, numbers
+from configurator.app import charts, views
 from configurator.app.form import changed_fields, form_of
 from configurator.app.inputs import sidebar
+from configurator.app.nearest import show_nearest, show_terms
 from configurator.app.presets import Preset, presets
 from configurator.app.problems import show_problem
 from configurator.app.savings import Saving, savings
@@ -33,7 +34,7 @@ from configurator.app.state import (
 from configurator.cost.ranges import Range
 from configurator.errors import InputError
 from configurator.estimate import Estimate, estimate
-from configurator.recommend import Fix, Plan, Recommendation, parse_request, recommend
+from configurator.recommend import Plan, Recommendation, parse_request, recommend
 from configurator.scenario import Scenario, parse_scenario
 from configurator.words import say
 
@@ -57,7 +58,7 @@ def page() -> None:
     open_link()
     _header()
     sidebar()
-    _link_notices()
+    link_notices()
     asked = question()
     if isinstance(asked, InputError):
         show_problem(asked)
@@ -169,7 +170,8 @@ def _field_name(name: str) -> str:
         return name
 
 
-def _link_notices() -> None:
+def link_notices() -> None:
+    """Say what of the link could not be used, and that its prices are older than the catalog's."""
     problems: Sequence[link.LinkProblem] = st.session_state["_problems"]
     wrong = [p for p in problems if p.code != "missing"]
     if wrong:
@@ -226,6 +228,7 @@ def _answer(asked: Scenario, shown: Mapping[str, str]) -> None:
     less = savings(answer) if answer is not None else []
     if answer is not None and answer.memory.fits is not True:
         _fixes(answer, less)
+    show_terms()
     _tiers(found)
     if answer is not None:
         _meter(answer)
@@ -233,7 +236,7 @@ def _answer(asked: Scenario, shown: Mapping[str, str]) -> None:
         _speed(answer)
         _notices(answer)
         _savings(answer, less)
-    _nearest(found, open_it=answer is None)
+    show_nearest(found, open_it=answer is None)
     if answer is not None:
         _why(answer)
     _link(asked, shown)
@@ -461,56 +464,6 @@ def _other_plans(tier: str, plans: Sequence[Plan]) -> None:
             )
 
 
-# What a button can change: fields of the form, and the places of the limits of speed.
-FORM_FIELDS = frozenset({"concurrency", "kv_cache_precision", "precision"})
-LIMIT_FIELDS = {"ttft_s_limit": 0, "user_tokens_per_s_limit": 1}
-
-
-def _named(fix: Fix) -> dict[str, Any] | None:
-    """Return a fix's changes by field, or None if one of them is not the page's to make."""
-    found = {change.field.rsplit(".", 1)[-1]: change.value for change in fix.changes}
-    if set(found) <= FORM_FIELDS | LIMIT_FIELDS.keys() and all(
-        found[name] > 0 for name in LIMIT_FIELDS if name in found
-    ):
-        return found
-    return None
-
-
-def _apply(plan: Plan, changes: Mapping[str, Any]) -> None:
-    held, limits = form_of(plan.scenario, form()), list(speed_limits())
-    for name, value in changes.items():
-        if name in LIMIT_FIELDS:
-            limits[LIMIT_FIELDS[name]] = float(value)
-        else:
-            held[name] = value
-    st.session_state["_form"] = held
-    st.session_state["_speed_limits"] = tuple(limits)
-
-
-def _nearest(found: Recommendation, *, open_it: bool) -> None:
-    if not found.nearest:
-        return
-    box = st.expander(words("nearest"), expanded=open_it, key="nearest", on_change="rerun")
-    if not box.open:
-        return
-    with box:
-        for place, plan in enumerate(found.nearest):
-            name = numbers.plain(plan_name(plan))
-            missing = " ".join(item.to_dict(language())["text"] for item in plan.missing)
-            tier = words(f"tier.{plan.tier}")
-            st.markdown(f"**{name}** · {tier}: {numbers.plain(missing)}")
-            fixes = [(fix, changes) for fix in plan.fixes if (changes := _named(fix))]
-            if fixes:
-                with st.container(horizontal=True):
-                    for number, (fix, changes) in enumerate(fixes):
-                        st.button(
-                            numbers.plain(fix.to_dict(language())["text"]),
-                            key=f"fix_{place}_{number}",
-                            on_click=_apply,
-                            args=(plan, changes),
-                        )
-
-
 # --------------------------------------------------------------------------- pictures
 
 
@@ -621,8 +574,8 @@ def _notices(answer: Estimate) -> None:
                 st.caption(numbers.plain(notice.code), width="content")
     if answer.assumptions:
         with st.expander(words("assumptions.title", count=len(answer.assumptions))):
-            for notice in answer.assumptions:
-                st.markdown(f"- {numbers.plain(notice.text(language()))}")
+            texts = (numbers.plain(notice.text(language())) for notice in answer.assumptions)
+            st.markdown("\n".join(f"- {text}" for text in texts))
 
 
 def _why(answer: Estimate) -> None:

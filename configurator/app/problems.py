@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import streamlit as st
 
-from configurator.app import numbers, views
+from configurator import numbers
+from configurator.app import views
 from configurator.app.state import language, words
 from configurator.errors import InputError
 

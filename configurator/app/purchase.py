@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, partial
 from typing import Any
@@ -11,18 +12,31 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
-from configurator.app import charts, numbers, views
+from configurator import numbers
+from configurator.app import charts, state, views
 from configurator.app.form import form_of
-from configurator.app.planner import TIERS, best_plan, bill, money_range, plan_name, share_url
+from configurator.app.nearest import show_nearest, show_terms
+from configurator.app.owned import show_owned
+from configurator.app.planner import (
+    TIERS,
+    best_plan,
+    bill,
+    link_notices,
+    money_range,
+    plan_name,
+    share_url,
+)
 from configurator.app.problems import show_problem
 from configurator.app.state import (
-    chosen_vendors,
-    currency,
+    buy,
+    buying,
     form,
     language,
     language_switch,
     open_link,
     question,
+    request_of,
+    seed,
     words,
     write_link,
 )
@@ -41,6 +55,9 @@ YEARS = (1, 2, 3, 4, 5)
 UTILISATIONS = (0.1, 0.25, 0.5, 0.75, 1.0)
 MAX_PROBLEMS = 12
 MAX_STEPS = 6
+MOST_TICKS = 5
+MOST_PLANS = 100
+DIFFERS = "≠"
 
 
 @lru_cache(maxsize=64)
@@ -48,37 +65,59 @@ def _recommended(request_json: str) -> Recommendation:
     return recommend(Request.model_validate_json(request_json))
 
 
-def request_of(
-    scenario: Scenario, years: int, utilisation: float, prices: Sequence[Any] = ()
-) -> Request:
-    """Return what is asked for: the scenario without its cards, and the terms of the money."""
-    return Request(
-        scenario=scenario.model_copy(update={"hardware": None}),
-        currency=currency(),
-        vendors=chosen_vendors(),
-        years=years,
-        utilisation=utilisation,
-        prices=tuple(prices),
-    )
+def asked_of(scenario: Scenario, prices: Sequence[Any] = ()) -> Request:
+    """Return what is asked for: the scenario without its cards, this session's terms, prices."""
+    bare = scenario.model_copy(update={"hardware": None})
+    return request_of(bare).model_copy(update={"prices": tuple(prices)})
 
 
 def plans_of(found: Recommendation) -> dict[str, Plan]:
-    """Return the plans to choose from by a name that stays: class of buyer and place."""
+    """Return the plans to choose from by a name that stays: class of buyer and card."""
     return {
-        f"{tier}:{place}": plan
+        f"{tier}:{plan.gpu}": plan
         for tier in TIERS
-        for place, plan in enumerate(found.tiers.get(tier, ())[:SHOWN_PLANS])
+        for plan in found.tiers.get(tier, ())[:SHOWN_PLANS]
     }
 
 
-def plan_of(asked: Scenario, plans: Mapping[str, Plan], found: Recommendation) -> str | None:
-    """Return the name of the plan that a link means: its cards, else the cheapest one."""
-    if asked.hardware is not None:
-        for name, plan in plans.items():
-            if (plan.gpu, plan.gpu_count) == (asked.hardware.gpu, asked.hardware.gpu_count):
-                return name
+def with_wanted(
+    plans: Mapping[str, Plan], asked: Scenario, compared: Sequence[str], request: Request
+) -> dict[str, Plan]:
+    """Return the plans and those that a link names though they are not among the first.
+
+    These are its own cards, in every class of buyer, and the plans it lays side by side.
+    """
+    own = asked.hardware.gpu if asked.hardware is not None else None
+    names = {name for name in compared if name not in plans}
+    known = own is None or any(plan.gpu == own for plan in plans.values())
+    if known and not names:
+        return dict(plans)
+    # All of them, so that their ranks are those among every card.
+    every = request.model_copy(update={"plans": MOST_PLANS})
+    more = _recommended(every.model_dump_json(exclude_none=True))
+    return dict(plans) | {
+        name: plan
+        for tier in TIERS
+        for plan in more.tiers.get(tier, ())
+        if (name := f"{tier}:{plan.gpu}") not in plans and (plan.gpu == own or name in names)
+    }
+
+
+def plan_of(
+    asked: Scenario, plans: Mapping[str, Plan], found: Recommendation
+) -> tuple[str | None, bool]:
+    """Return the name of the plan that a link means, and whether it is exactly what it asks.
+
+    Its cards in that number, else its kind of card, else the cheapest plan.
+    """
     best = best_plan(found)
-    return next((name for name, plan in plans.items() if plan is best), None)
+    cheapest = next((name for name, plan in plans.items() if plan is best), None)
+    if asked.hardware is None:
+        return cheapest, True
+    same = [name for name, plan in plans.items() if plan.gpu == asked.hardware.gpu]
+    exact = (name for name in same if plans[name].gpu_count == asked.hardware.gpu_count)
+    name = next(exact, None)
+    return (name, True) if name else (same[0] if same else cheapest, False)
 
 
 def label(name: str, plans: Mapping[str, Plan], tongue: str, tiers: Mapping[str, str]) -> str:
@@ -97,6 +136,7 @@ def page() -> None:
         st.markdown(f"#### {words('page.purchase')}")
         st.space("stretch")
         language_switch()
+    link_notices()
     asked = question()
     if isinstance(asked, InputError):
         show_problem(asked)
@@ -108,21 +148,33 @@ def page() -> None:
         show_problem(error)
 
 
-def _terms() -> tuple[int, float]:
+def _terms() -> None:
+    """Show for how long and how busily; a link's own share of the time is offered as well."""
     left, right = st.columns(2)
-    years = left.segmented_control(
-        words("purchase.years"), YEARS, default=3, key="purchase_years", required=True
+    held = buying()
+    seed("purchase_years", held.years or state.YEARS)
+    left.segmented_control(
+        words("purchase.years"), YEARS, key="purchase_years", required=True, on_change=_terms_chosen
     )
-    use = right.segmented_control(
+    use = held.utilisation or state.UTILISATION
+    seed("purchase_utilisation", use)
+    right.segmented_control(
         words("purchase.utilisation"),
-        UTILISATIONS,
-        default=0.5,
+        sorted({*UTILISATIONS, use}),
         format_func=lambda share: f"{share:.0%}",
         key="purchase_utilisation",
         required=True,
+        on_change=_terms_chosen,
         help=words("purchase.utilisation_help"),
     )
-    return int(years), float(use)
+
+
+def _terms_chosen() -> None:
+    years, use = st.session_state["purchase_years"], st.session_state["purchase_utilisation"]
+    if years in YEARS:
+        buy(years=years)
+    if use is not None:
+        buy(utilisation=use)
 
 
 def _own_prices() -> tuple[Any, ...]:
@@ -151,16 +203,20 @@ def _own_prices() -> tuple[Any, ...]:
 
 def _sheet(asked: Scenario, shown: Mapping[str, str]) -> None:
     tongue = language()
-    years, use = _terms()
+    _terms()
     prices = _own_prices()
-    request = request_of(asked, years, use, prices)
+    request = asked_of(asked, prices)
+    show_owned(request)
+    show_terms()
     found = _recommended(request.model_dump_json(exclude_none=True))
     plans = plans_of(found)
     if not plans:
-        st.error(words("tier_none"), icon=":material/error:")
+        st.error(words("purchase.no_plan"), icon=":material/error:")
+        show_nearest(found, open_it=True)
         return
+    plans = with_wanted(plans, asked, buying().compared or (), request)
     names, tiers = list(plans), {tier: words(f"tier.{tier}") for tier in TIERS}
-    meant = plan_of(asked, plans, found)
+    meant, exact = plan_of(asked, plans, found)
     st.session_state["purchase_plan"] = meant or names[0]
     chosen = st.selectbox(
         words("purchase.plan"),
@@ -171,12 +227,19 @@ def _sheet(asked: Scenario, shown: Mapping[str, str]) -> None:
         args=(plans,),
     )
     plan = plans[chosen]
-    if asked.hardware is not None and meant != chosen:
-        st.info(words("purchase.other_cards"), icon=":material/info:")
+    if asked.hardware is not None and not exact:
+        cards = views.cards(asked.hardware.gpu_count, asked.hardware.gpu)
+        text = words(
+            "purchase.other_cards",
+            cards=numbers.plain(cards),
+            plan=numbers.plain(plan_name(plan)),
+        )
+        st.info(text, icon=":material/info:")
     _paper(plan, tongue)
     _files(plan, request, tongue)
     _cloud(plan, tongue)
     _sensitivity(plan, tongue)
+    st.caption(words("link_title"))
     st.code(share_url(st.context.url or "", shown), language=None, wrap_lines=True)
     _compare(plans, names, chosen, tongue, tiers)
 
@@ -199,7 +262,10 @@ def _paper(plan: Plan, tongue: str) -> None:
     for column, (name, amount) in zip(st.columns(3), figures.items(), strict=True):
         if amount and amount["amount"] is not None:
             column.metric(name, numbers.money(amount["amount"], amount["currency"], tongue))
-            column.caption(numbers.plain(money_range(amount, tongue)))
+            low, high = amount["low"], amount["high"]
+            if low is not None and high is not None and low < high:
+                ends = [numbers.money(end, amount["currency"], tongue) for end in (low, high)]
+                column.caption(numbers.plain(words("purchase.between", low=ends[0], high=ends[1])))
     st.table(bill(plan, tongue), hide_index=True, border="horizontal")
     st.caption(
         " ".join(
@@ -265,7 +331,33 @@ def _cloud(plan: Plan, tongue: str) -> None:
     st.table(pd.DataFrame(rows), hide_index=True, border="horizontal")
 
 
-def tornado_figure(swings: Sequence[Any], now: float, names: Sequence[str], texts: Any) -> Any:
+# How an assumption's ends are written: as money, as a share, else as a number.
+_MONEY_SWINGS = ("card_price", "host_price", "tariff")
+_SHARE_SWINGS = ("utilisation", "staff", "resale", "support")
+
+
+def swing_end(code: str, value: float, currency: str, tongue: str) -> str:
+    """Return one end of an assumption in its own unit."""
+    if code in _MONEY_SWINGS:
+        return numbers.money(value, currency, tongue)
+    return f"{value:.0%}" if code in _SHARE_SWINGS else numbers.significant(value, tongue)
+
+
+def money_ticks(low: float, high: float, currency: str, tongue: str) -> dict[str, Any]:
+    """Return an axis's few round sums, written as money."""
+    step = 10.0 ** math.floor(math.log10(max(high - low, 1e-9)))
+    step = next(s for s in (step / 2, step, 2 * step, 5 * step) if (high - low) / s <= MOST_TICKS)
+    first = math.ceil(low / step)
+    values = [step * n for n in range(first, math.floor(high / step) + 1)]
+    return {
+        "tickvals": values,
+        "ticktext": [numbers.money(value, currency, tongue) for value in values],
+    }
+
+
+def tornado_figure(
+    swings: Sequence[Any], now: float, names: Sequence[str], texts: Any, ticks: Any
+) -> Any:
     """Return a bar for each assumption: the total at its lower and at its upper end."""
     data = []
     for end, colour in (("total_low", charts.COLOURS["weights"]), ("total_high", charts.LIMIT)):
@@ -286,13 +378,13 @@ def tornado_figure(swings: Sequence[Any], now: float, names: Sequence[str], text
     layout = {
         "template": {},
         "barmode": "overlay",
-        "height": 60 + 34 * len(names),
+        "height": 60 + 44 * len(names),
         "margin": {"l": 8, "r": 8, "t": 8, "b": 8},
         "dragmode": False,
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",
         "yaxis": {"autorange": "reversed", "fixedrange": True, "automargin": True},
-        "xaxis": {"gridcolor": charts.GRID, "fixedrange": True, "automargin": True},
+        "xaxis": {"gridcolor": charts.GRID, "fixedrange": True, "automargin": True, **ticks},
         "shapes": [
             {
                 "type": "line", "x0": now, "x1": now, "y0": 0, "y1": 1, "yref": "paper",
@@ -307,26 +399,39 @@ def _sensitivity(plan: Plan, tongue: str) -> None:
     swings = tornado(plan)
     if swings:
         st.markdown(f"#### {words('purchase.tornado', years=plan.terms.years)}")
-        names = [say(f"cost.swing.{swing.code}", tongue) for swing in swings]
         money = plan.request.currency
+        now = plan.cost.total.value or 0.0
+
+        def ends(swing: Any) -> list[str]:
+            return [swing_end(swing.code, at, money, tongue) for at in (swing.low, swing.high)]
+
+        plain = [say(f"cost.swing.{swing.code}", tongue) for swing in swings]
+        names = [
+            f"{name}<br>{' – '.join(ends(swing))}"
+            for name, swing in zip(plain, swings, strict=True)
+        ]
 
         def text(swing: Any, end: str) -> str:
-            at = swing.low if end == "total_low" else swing.high
-            sum_there = numbers.money(getattr(swing, end), money, tongue)
-            return f"{numbers.significant(at, tongue)} → {sum_there}"
+            at = ends(swing)[0 if end == "total_low" else 1]
+            return f"{at} → {numbers.money(getattr(swing, end), money, tongue)}"
 
-        figure = tornado_figure(swings, plan.cost.total.value or 0.0, names, text)
-        widest = f"{names[0]}: {text(swings[0], 'total_low')}; {text(swings[0], 'total_high')}"
+        totals = [total for swing in swings for total in (swing.total_low, swing.total_high)]
+        ticks = money_ticks(min(totals), max(totals), money, tongue)
+        figure = tornado_figure(swings, now, names, text, ticks)
+        widest = f"{plain[0]}: {text(swings[0], 'total_low')}; {text(swings[0], 'total_high')}"
         st.plotly_chart(
             figure,
             key="tornado",
             alt=words("purchase.tornado_alt", widest=widest),
             config=charts.CONFIG,
         )
+        total = numbers.plain(numbers.money(now, money, tongue))
+        st.caption(words("purchase.tornado_note", total=total))
     if plan.scenario.is_training:
         return
     box = st.expander(words("purchase.steps"), key="purchase_steps", on_change="rerun")
     if box.open:
+        box.caption(words("purchase.steps_intro", card=numbers.plain(plan.name)))
         for axis in ("users", "context"):
             for step in break_points(plan, axis)[1:MAX_STEPS]:
                 box.markdown(
@@ -340,41 +445,71 @@ def _sensitivity(plan: Plan, tongue: str) -> None:
                 )
 
 
+def compared_plans(
+    wanted: Sequence[str] | None, names: Sequence[str], chosen: str
+) -> tuple[list[str], list[tuple[str, str]]]:
+    """Return the plans to lay side by side, and what was wanted but is not among the plans.
+
+    Args:
+        wanted: As the link says; None for the plan chosen beside the first of every class of buyer.
+        names: Of the plans there are, class by class, the best first.
+        chosen: Plan of the sheet.
+    """
+    if wanted is None:
+        first = {name.split(":")[0]: name for name in reversed(names)}
+        return list(dict.fromkeys([chosen, *reversed(first.values())]))[:MAX_PLANS], []
+    gone = [name for name in wanted if name not in names]
+    return [name for name in wanted if name in names], [
+        (tier, gpu) for tier, _, gpu in (name.partition(":") for name in gone)
+    ]
+
+
+def _compare_chosen() -> None:
+    buy(compared=tuple(st.session_state["purchase_compare"] or ())[:MAX_PLANS])
+
+
 def _compare(
     plans: Mapping[str, Plan], names: Sequence[str], chosen: str, tongue: str,
     tiers: Mapping[str, str],
 ) -> None:  # fmt: skip
     st.markdown(f"#### {words('purchase.compare')}")
-    firsts = [name for name in names if name.endswith(":0")]
-    start = list(dict.fromkeys([chosen, *firsts]))[:MAX_PLANS]
-    picked = st.multiselect(
+    picked, gone = compared_plans(buying().compared, names, chosen)
+    seed("purchase_compare", picked)
+    st.multiselect(
         words("purchase.compare_what"),
         names,
-        default=start,
         format_func=lambda name: label(name, plans, tongue, tiers),
         max_selections=MAX_PLANS,
         key="purchase_compare",
+        on_change=_compare_chosen,
     )
-    picked = [name for name in picked if name in plans]
+    if gone:
+        missing = ", ".join(f"{tiers[tier]} · {views.gpu_name(gpu)}" for tier, gpu in gone)
+        st.info(words("purchase.compare_gone", plans=numbers.plain(missing)),
+                icon=":material/info:")  # fmt: skip
     if len(picked) < 2:
         st.caption(words("purchase.compare_more"))
         return
+    table = compared([plans[name] for name in picked], tongue)
+    widths = {DIFFERS: 40, table.columns[1]: 210}
     st.dataframe(
-        compared([plans[name] for name in picked], tongue),
+        table,
         hide_index=True,
         width="stretch",
+        height="content",
+        column_config={c: st.column_config.TextColumn(width=w) for c, w in widths.items()},
     )
     st.caption(words("purchase.compare_note"))
 
 
 def compared(plans: Sequence[Plan], tongue: str) -> pd.DataFrame:
     """Return plans side by side: ≠ marks rows that differ, ★ the best of a row."""
-    heads = [f"{place}. {plan_name(plan)}" for place, plan in enumerate(plans, 1)]
-    rows = []
+    heads = [f"{say(f'app.tier.{plan.tier}', tongue)} · {plan_name(plan)}" for plan in plans]
+    rows, what = [], say("app.column.what", tongue)
     for row in compare(plans, tongue):
         cells = {
             head: f"★ {text}" if place in row.best else text
             for place, (head, text) in enumerate(zip(heads, row.texts, strict=True))
         }
-        rows.append({"": "≠" if row.differs else "", " ": row.label, **cells})
+        rows.append({DIFFERS: "≠" if row.differs else "", what: row.label, **cells})
     return pd.DataFrame(rows)

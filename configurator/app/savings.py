@@ -10,6 +10,7 @@ from configurator.app.form import SPLITS
 from configurator.app.views import need, replaced
 from configurator.errors import InputError
 from configurator.estimate import Estimate
+from configurator.memory.serving import OFFLOADING
 from configurator.scenario import Hardware, Scenario
 
 LEAST_SAVING_GIB = 0.05
@@ -62,6 +63,14 @@ def _serving(answer: Estimate) -> Iterator[_Try]:
         name = "q4_k_m" if scenario.engine == "llama_cpp" else "int4"
         update = {"precision": name}
         yield "weights_4bit", update, scenario.model_copy(update=update), {}
+    hardware = scenario.hardware
+    if hardware is not None and not hardware.allow_cpu_offload and scenario.engine in OFFLOADING:
+        yield (
+            "main_memory",
+            {"allow_cpu_offload": True},
+            replaced(scenario, hardware__allow_cpu_offload=True),
+            {},
+        )
     fewer = _fewer_users(scenario)
     if fewer:
         yield (

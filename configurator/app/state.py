@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import streamlit as st
 
-from configurator import link
-from configurator.app import numbers
+from configurator import link, numbers
 from configurator.app.form import Form, default_form, form_of, scenario_of
 from configurator.app.presets import presets
 from configurator.catalog import load_catalog
+from configurator.cost.prices import per_usd
 from configurator.errors import InputError
-from configurator.recommend.request import Currency, Request, Vendor
+from configurator.link import Buying
+from configurator.recommend.request import Currency, Request, TierEdit, TierId, Vendor
 from configurator.scenario import Scenario
 from configurator.words import LANGUAGES, say
 
 CURRENCIES: tuple[Currency, ...] = ("CNY", "USD")
 VENDORS: tuple[Vendor, ...] = ("NVIDIA", "AMD", "Intel", "Huawei", "Apple")
 LANGUAGE_NAMES = {"en": "English", "zh": "简体中文"}
+YEARS, UTILISATION = 3, 0.5
+BUYERS: tuple[TierId, ...] = ("individual", "sme", "enterprise")
 _HISTORY = 50
 SETTLING_RUNS = 5
 
@@ -159,15 +163,44 @@ def speed_limits() -> tuple[float | None, float | None]:
     return found
 
 
+def buying() -> Buying:
+    """Return terms and limits of the purchase, own cards and plans compared; sums as shown."""
+    held: Buying = st.session_state.get("_buying", Buying())
+    given = st.session_state.get("_buying_in", currency())
+    if held.budgets and given != currency():
+        rate = per_usd(load_catalog(), currency()) / per_usd(load_catalog(), given)
+        sums = {buyer: max(1.0, round(sum_ * rate, 0)) for buyer, sum_ in held.budgets.items()}
+        held = replace(held, budgets=sums)
+        st.session_state["_buying"] = held
+    st.session_state["_buying_in"] = currency()
+    return held
+
+
+def buy(**changes: Any) -> None:
+    """Change fields of :func:`buying`; for callbacks."""
+    st.session_state["_buying"] = replace(buying(), **changes)
+
+
 def request_of(scenario: Scenario) -> Request:
-    """Return what is asked of the market for a scenario, under the limits of this session."""
+    """Return what is asked of the market for a scenario, under the terms of this session."""
     ttft_s, tokens_per_s = (None, None) if scenario.is_training else speed_limits()
+    held = buying()
+    edits = {
+        buyer: TierEdit(max_budget=held.budgets.get(buyer), max_power_w=held.powers.get(buyer))
+        for buyer in BUYERS
+        if buyer in held.budgets or buyer in held.powers
+    }
     return Request(
         scenario=scenario,
         currency=currency(),
         vendors=chosen_vendors(),
         ttft_s_limit=ttft_s,
         user_tokens_per_s_limit=tokens_per_s,
+        years=held.years or YEARS,
+        utilisation=held.utilisation or UTILISATION,
+        owned=dict(held.owned),
+        accept_tight=held.accept_tight,
+        tiers=edits,
     )
 
 
@@ -200,6 +233,7 @@ def open_link() -> None:
     state["_vendors"] = link.vendors_of(query, VENDORS)
     if not scenario.is_training:
         state["_speed_limits"] = link.limits_of(query)
+    state["_buying"], state["_buying_in"] = link.buying_of(query), currency()
     state["preset"] = _preset_of(scenario)
 
 
@@ -214,7 +248,7 @@ def write_link(scenario: Scenario) -> dict[str, str]:
     An address that was opened and says the same in other words is rewritten once; when Back
     returns to it, it stays, so that Back leads on out of the page.
     """
-    state = st.session_state
+    state, held = st.session_state, buying()
     ttft_s, tokens_per_s = (None, None) if scenario.is_training else speed_limits()
     wanted = link.encode(
         scenario,
@@ -223,6 +257,9 @@ def write_link(scenario: Scenario) -> dict[str, str]:
         vendors=chosen_vendors(),
         ttft_s=ttft_s,
         tokens_per_s=tokens_per_s,
+        buying=replace(
+            held, years=held.years or YEARS, utilisation=held.utilisation or UTILISATION
+        ),
     )
     shown = dict(wanted)
     if language() != _browser_language():

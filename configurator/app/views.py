@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from configurator.app import numbers
+from configurator import numbers
 from configurator.app.charts import Curve, LoadCurve, Mark, Part, Stop
 from configurator.article import rule_of_thumb_gib
 from configurator.capacity import load as load_at
@@ -21,11 +21,9 @@ from configurator.estimate import (
     Term,
     architecture_of,
     device_of,
+    held_memory,
     interval,
-    mtp_by_default,
 )
-from configurator.memory.kv_cache import resolve_kv_precision
-from configurator.memory.serving import serving_memory
 from configurator.memory.training import training_memory
 from configurator.memory.weights import resolve_precision
 from configurator.parallelism import choose_split
@@ -296,22 +294,15 @@ def need(scenario: Scenario) -> Need:
     device = device_of(scenario.hardware.gpu)
     split = choose_split(scenario, arch, int(device.domain_size))
     ranks = (split.tensor, split.pipeline, split.expert, split.data)
-    precision = resolve_precision(scenario.precision, arch.quantization, arch.native_precision)
     if scenario.is_training:
+        precision = resolve_precision(scenario.precision, arch.quantization, arch.native_precision)
         trained = training_memory(
             arch, precision, scenario.fitting, scenario.engine, *ranks,
             device_bytes=device.memory_bytes,
         )  # fmt: skip
         required, budget = float(trained.total), float(device.memory_bytes)
     else:
-        kv_precision = resolve_kv_precision(
-            scenario.kv_cache_precision, scenario.engine, precision, arch.native_precision,
-            arch.quantization,
-        )  # fmt: skip
-        held = serving_memory(
-            arch, precision, kv_precision, scenario.engine, scenario.serving, device.memory_bytes,
-            *ranks, with_mtp=mtp_by_default(arch, scenario.engine),
-        )  # fmt: skip
+        held = held_memory(scenario, arch, device.memory_bytes, *ranks)
         required, budget = float(held.required), float(held.budget)
     low, high = interval(scenario.engine, scenario.task)
     gib = required / GIB
@@ -603,6 +594,17 @@ def load_text(data: LoadCurve, limits: Limits, language: str) -> str:
 
 # How the engine words a complaint → its kind on the page, the figures by name. First match counts.
 _WRONG = (
+    (r"is not there", "not_there"),
+    (r"must look like owner/name", "hub_name"),
+    (r"is offline", "offline"),
+    (r"could not be reached|did not answer", "no_network"),
+    (r"is gated|is private", "no_access"),
+    (r"is cut off", "cut_off"),
+    (r"needs the package (?P<package>[\w-]+)", "needs_package"),
+    (r"usual names|attention heads the model has", "needs_config"),
+    (r"larger than any", "too_large"),
+    (r"must be a \.gguf", "kind"),
+    (r"damaged|no sound GGUF|no safetensors file", "damaged"),
     (r"is required", "required"),
     (r"is missing", "missing"),
     (r"is not a field of", "no_field"),
@@ -625,8 +627,7 @@ _WRONG = (
     (r"finite number|must be a (?:positive )?number", "number"),
     (r"true or false", "flag"),
     (r"must be text|a string", "text"),
-    (r"at most 2 MB", "too_large"),
-    (r"not JSON|JSON object|object in each entry", "not_json"),
+    (r"not (?:valid )?JSON|JSON object|object in each entry", "not_json"),
     (r"not known to the engine|does not know", "not_known"),
     (r"names no module", "no_module"),
     (r"at most .*(?:characters|entries|patterns)|more than", "too_much"),

@@ -25,6 +25,7 @@ from configurator.architecture.vision import towers
 from configurator.errors import InputError
 
 MAX_PARAMETERS = 10**15
+MAX_ROTARY_FACTOR = 1e6
 _TEXT_KEYS = ("text_config", "llm_config", "language_config", "language_model", "thinker_config")
 _EMPTY_LAYER = Layer("none", 1, 1, 1, 1, (), ())
 
@@ -93,12 +94,35 @@ def read_architecture(config: Any, name: str = "model") -> Architecture:
         quantization=quantization,
         assumptions=tuple(parts.assumptions),
         residual_streams=reader.integer("hc_mult", 1, maximum=64),
+        rotary_positions=_rotary_positions(reader, text),
     )
     if architecture.parameters > MAX_PARAMETERS:
         raise InputError(
             "model.config", "describes more than 10^15 parameters; check its dimensions"
         )
     return architecture
+
+
+def _rotary_positions(reader: Reader, text: Mapping[str, Any]) -> int:
+    """Positions of the rotary tables: a linear stretch lengthens one, local layers have their own.
+
+    Source: vLLM 0.24, model_executor/layers/rotary_embedding.
+    """
+    context = reader.optional("max_position_embeddings") or 0
+    scaling = text.get("rope_parameters") or text.get("rope_scaling")
+    scaling = scaling if isinstance(scaling, Mapping) else {}
+    nested = [table for table in scaling.values() if isinstance(table, Mapping)]
+    tables = nested or [scaling]
+    if not nested and text.get("rope_local_base_freq"):
+        tables = [scaling, {}]
+    total = 0.0
+    for table in tables:
+        linear = (table.get("rope_type") or table.get("type")) == "linear"
+        factor = table.get("factor") if linear else None
+        if not isinstance(factor, (int, float)) or not 1 <= factor <= MAX_ROTARY_FACTOR:
+            factor = 1.0
+        total += context * factor
+    return int(total)
 
 
 def _text_config(config: Mapping[str, Any]) -> dict[str, Any]:

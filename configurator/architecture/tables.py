@@ -217,6 +217,7 @@ class Architecture:
     quantization: Quantization | None = None
     assumptions: tuple[Assumption, ...] = field(default=(), hash=False)
     residual_streams: int = 1
+    rotary_positions: int = 0  # of all its rotary tables together
     norms_fp32_upcast: bool = True
 
     @cached_property

@@ -98,9 +98,9 @@ def compare(plans: Sequence[Plan], language: str = "en") -> tuple[Compared, ...]
     add("max_concurrency", [k and k.max_concurrency for k in kv], "high")
     add("ttft_s", [s.ttft_s for s in speed], "low", 3, "s")
     add("tpot_s", [s.tpot_s for s in speed], "low", 4, "s")
-    add("output_tokens_per_s", [s.output_tokens_per_s for s in speed], "high", 0, "tokens/s")
-    add("requests_per_s", [s.requests_per_s for s in speed], "high", 2, "1/s")
-    add("train_tokens_per_s", [s.train_tokens_per_s for s in speed], "high", 0, "tokens/s")
+    add("output_tokens_per_s", [s.output_tokens_per_s for s in speed], "high", 0, "tokens_per_s")
+    add("requests_per_s", [s.requests_per_s for s in speed], "high", 2, "requests_per_s")
+    add("train_tokens_per_s", [s.train_tokens_per_s for s in speed], "high", 0, "tokens_per_s")
     years = costs[0].terms.years
     total = say("export.field.total", language, years=years)
     if len({cost.terms.years for cost in costs}) > 1:
@@ -130,6 +130,9 @@ def _text(value: float | str | None, language: str, digits: int, unit: str) -> s
         return text.date(value, language)
     if unit in ("USD", "CNY", "EUR", "GBP"):
         return text.money(value, unit, language, cents=digits > 0)
+    if unit == "s":
+        return f"{text.significant(value, language)} s"
+    unit = text.first_of((f"export.unit.{unit}",), language, unit)
     return f"{text.decimal(value, language, digits)} {unit}".strip()
 
 

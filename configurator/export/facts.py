@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import urlencode
 
-from configurator.catalog import Catalog, Figure, parse_yaml
+from configurator.catalog import Catalog, Figure, load_catalog, parse_yaml
 from configurator.cost import Cost, Line, Range
 from configurator.cost.hosts import Sourced, load_hosts
 from configurator.cost.plan import host_price, switch_price
@@ -28,9 +28,10 @@ PARTS = (
     "weights", "kv_cache", "activations", "gradients", "optimizer", "framework", "spare_pool",
 )  # fmt: skip
 SPEEDS: Mapping[str, str] = {
-    "ttft_s": "s", "tpot_s": "s", "output_tokens_per_s": "tokens/s", "requests_per_s": "1/s",
-    "prefill_tokens_per_s": "tokens/s", "decode_tokens_per_s": "tokens/s",
-    "train_tokens_per_s": "tokens/s",
+    "ttft_s": "s", "tpot_s": "s", "output_tokens_per_s": "tokens_per_s",
+    "requests_per_s": "requests_per_s",
+    "prefill_tokens_per_s": "tokens_per_s", "decode_tokens_per_s": "tokens_per_s",
+    "train_tokens_per_s": "tokens_per_s",
 }  # fmt: skip
 EFFICIENCY = "efficiency.yaml"
 # Limits of a request that a paper repeats where they are set.
@@ -357,22 +358,35 @@ def _limits(request: Request, language: str) -> tuple[tuple[str, str], ...]:
         (_field("region", language), named("region", request.region)),
         (_field("condition", language), named("condition", request.condition)),
     ]
-    for name in _LIMITS:
-        value = getattr(request, name)
+
+    def limit(part: Any, name: str, whose: str = "") -> None:
+        value = getattr(part, name)
         if value is None:
-            continue
+            return
         shown = (
             text.money(value, request.currency, language)
             if name == "max_budget"
             else text.decimal(value, language, 3)
         )
-        rows.append((_field(name, language), shown))
+        rows.append((_field(name, language) + whose, shown))
+
+    for name in _LIMITS:
+        limit(request, name)
+    for tier, edit in request.tiers.items():
+        for name in ("max_budget", "max_power_w"):
+            limit(edit, name, f" · {say(f'app.tier.{tier}', language)}")
+    if request.accept_tight:
+        rows.append((_field("accept_tight", language), say("export.fits.tight", language)))
     for name in ("vendors", "segments", "form_factors", "gpus", "without_gpus"):
         values = getattr(request, name)
         if values:
             rows.append((_field(name, language), ", ".join(values)))
     if request.owned:
-        owned = ", ".join(f"{count} × {gpu}" for gpu, count in request.owned.items())
+        gpus = load_catalog().gpus
+        owned = ", ".join(
+            f"{count} × {gpus[gpu].name if gpu in gpus else gpu}"
+            for gpu, count in request.owned.items()
+        )
         rows.append((_field("owned", language), owned))
     return tuple(rows)
 
@@ -385,7 +399,8 @@ def _speed(answer: Estimate, language: str) -> tuple[SpeedRow, ...]:
         if value is not None:
             low, high = getattr(found, f"{name}_low"), getattr(found, f"{name}_high")
             label = say(f"export.speed.{name}", language)
-            rows.append(SpeedRow(name, label, float(value), low, high, unit))
+            shown = text.first_of((f"export.unit.{unit}",), language, unit)
+            rows.append(SpeedRow(name, label, float(value), low, high, shown))
     return tuple(rows)
 
 

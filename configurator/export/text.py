@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import math
 from typing import Any
 
-from babel import Locale
-from babel.dates import format_date
-from babel.numbers import format_currency, format_decimal
+from babel.numbers import format_currency
 
+from configurator.numbers import NONE, date, locale_of, trimmed
 from configurator.words import say
 
-_LOCALES = {"en": "en_US", "zh": "zh_CN"}
-NONE = "–"
-
-
-def locale_of(language: str) -> Locale:
-    """Return Babel's locale of a language; English where it is not known."""
-    return Locale.parse(_LOCALES.get(language, _LOCALES["en"]))
+__all__ = ["NONE", "date", "decimal", "first_of", "money", "option", "significant"]
 
 
 def first_of(keys: tuple[str, ...], language: str, otherwise: str) -> str:
@@ -40,8 +32,7 @@ def decimal(value: float | None, language: str, digits: int = 0) -> str:
     """Return a number with grouping and at most so many decimals."""
     if value is None or not math.isfinite(value):
         return NONE
-    pattern = "#,##0" + ("." + "#" * digits if digits else "")
-    return str(format_decimal(round(value, digits) + 0.0, pattern, locale=locale_of(language)))
+    return trimmed(value, language, digits)
 
 
 def significant(value: float | None, language: str, digits: int = 3) -> str:
@@ -65,16 +56,3 @@ def money(value: float | None, currency: str, language: str, cents: bool = False
             value + 0.0, currency, negative, locale=locale_of(language), currency_digits=False
         )
     )
-
-
-def date(value: dt.date | str | None, language: str) -> str:
-    """Return a day in the language's medium form; text that is no day as it stands."""
-    day: dt.date | None
-    if isinstance(value, str):
-        try:
-            day = dt.date.fromisoformat(value)
-        except ValueError:
-            return value
-    else:
-        day = value
-    return NONE if day is None else str(format_date(day, "medium", locale=locale_of(language)))

@@ -7,7 +7,7 @@ may be arrays of one shape.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -38,6 +38,11 @@ class ServingMemory:
         budget: What the engine may use of the card.
         capacity_tokens: Tokens that the pools of the whole deployment hold.
         sequences: Sequences that one replica holds in this scenario.
+        host: Bytes moved to host memory to make the rest fit.
+        host_layers: Layers of this GPU that they are, a whole number; of a mixture in llama.cpp,
+            layers whose experts they are.
+        host_share: Their share of the GPU's layers.
+        host_experts: Whether experts alone were moved.
         detail: Named sub-terms for the explanation, bytes or tokens.
     """
 
@@ -54,6 +59,10 @@ class ServingMemory:
     capacity_tokens: Any
     max_concurrency: Any
     sequences: Any
+    host: Any = 0.0
+    host_layers: Any = 0.0
+    host_share: Any = 0.0
+    host_experts: bool = False
     detail: dict[str, Any] = field(default_factory=dict)
 
 
@@ -154,6 +163,7 @@ class _Ask:
     weights: Any
     rounding: Any
     version: str | None
+    host_share: Any = 0.0
 
     @property
     def sequences(self) -> Any:
@@ -207,18 +217,22 @@ def _vllm(ask: _Ask) -> ServingMemory:
         arch, ask.precision, step, seqs, ask.model_len, ask.tensor, ask.expert, old
     )
     charged, beside = vllm.graph_bytes(arch, old)
-    non_torch = constant("vllm", "non_torch_mib_sort" if old else "non_torch_mib") * MIB
+    libraries, communication = vllm.non_torch_bytes(
+        arch, step, ask.memory_bytes, ask.tensor, ask.pipeline, old
+    )
     parts = {
         "allocator_rounding": ask.rounding,
         "rotary_table": vllm.rope_bytes(arch),
-        "libraries": non_torch,
-        "communication": ask.peers * constant("vllm", "non_torch_peer_mib") * MIB,
+        "libraries": libraries,
+        "communication": communication,
         "cuda_graphs": charged,
     }
-    context = {"cuda_context": vllm.context_bytes(ask.memory_bytes)}
+    at_start = {
+        "cuda_context": vllm.context_bytes(ask.memory_bytes),
+        "communication_at_start": vllm.started_communication_bytes(arch, ask.tensor, ask.pipeline),
+    }
     if release.charges_context:
-        parts |= context
-        parts["communication"] += ask.peers * constant("sglang", "distributed_mib") * MIB
+        parts |= at_start
     share = inference.gpu_memory_utilization or constant("vllm", "gpu_memory_utilization")
     requested = visible_bytes(ask.memory_bytes) * share
     layout = vllm.block_pool(arch, ask.kv_bits, ask.tensor, ask.pipeline)
@@ -226,7 +240,7 @@ def _vllm(ask: _Ask) -> ServingMemory:
     blocks = np.floor(np.maximum(0.0, pool) / np.maximum(layout.block_bytes, 1.0))
     longest = layout.blocks(ask.model_len, step)
     own = layout.blocks(float(inference.context_tokens), step)
-    parts |= context | {
+    parts |= at_start | {
         "cuda_graphs_beside": beside,
         "runner_buffers": vllm.buffer_bytes(arch, step, seqs, old),
     }
@@ -278,7 +292,7 @@ def _tensorrt_llm(ask: _Ask) -> ServingMemory:
     )
     parts = {
         "cuda_context": constant("vllm", "context_mib") * MIB,
-        "communication": ask.peers * constant("vllm", "non_torch_peer_mib") * MIB,
+        "communication": ask.peers * constant("vllm", "group_communicator_mib") * MIB,
         "cuda_graphs": sum(vllm.graph_bytes(arch)),
     }
     free = visible_bytes(ask.memory_bytes) - ask.weights - activations - sum(parts.values())
@@ -321,7 +335,8 @@ def _llama_cpp(ask: _Ask) -> ServingMemory:
         np.maximum(1, inference.context_tokens),
     )
     length = float(inference.max_model_len or inference.context_tokens)
-    own = ask.sequence(length, window_extra=float(step))
+    # The cache of a layer lies where the layer does.
+    own = ask.sequence(length, window_extra=float(step)) * (1 - ask.host_share)
     kv = own * ask.sequences
     activations = llama_cpp_compute(arch, step, length)
     parts = {"cuda_context": np.asarray(constant("llama_cpp", "context_mib") * MIB)}
@@ -376,6 +391,11 @@ _ENGINES: dict[str, Callable[[_Ask], ServingMemory]] = {
 }
 
 
+# Engines that run with a part of the layers in host memory: llama.cpp computes them there, the
+# others send them to the card for every step.
+OFFLOADING = frozenset({"llama_cpp", "transformers", "vllm", "sglang"})
+
+
 def expanded_latent_bytes(arch: Architecture, precision: str, tensor: Any) -> Any:
     """16-bit copies of MLA's up projection that engines keep when the stored one is quantised."""
     total: Any = 0.0
@@ -404,6 +424,7 @@ def serving_memory(
     *,
     with_mtp: bool = False,
     version: str | None = None,
+    offload_margin: float | None = None,
 ) -> ServingMemory:
     """Memory of serving a model on the fullest GPU.
 
@@ -420,6 +441,8 @@ def serving_memory(
         data: Replicas (or attention data-parallel ranks).
         with_mtp: Hold the multi-token-prediction layers too.
         version: Of the engine, where an older one is meant.
+        offload_margin: Layers may lie in host memory where the need, this share larger, is more
+            than the card has; None: none may. Engines that cannot do so keep them all.
     """
     weights = weight_table(arch, precision, engine, with_mtp).per_gpu(tensor, pipeline, expert)
     if engine in ("vllm", "sglang"):
@@ -429,4 +452,25 @@ def serving_memory(
         arch, precision, KV_BITS[kv_precision], inference, memory_bytes, tensor, pipeline, expert,
         data, weights, rounding, version,
     )  # fmt: skip
-    return _ENGINES[engine](ask)
+    held = _ENGINES[engine](ask)
+    if offload_margin is None or engine not in OFFLOADING:
+        return held
+    # Layers lie on the card or beside it as a whole (vLLM and SGLang count gigabytes, in layers).
+    # Of a mixture llama.cpp moves the experts alone: few of them work on a token.
+    table = weight_table(arch, precision, engine, with_mtp)
+    experts = engine == "llama_cpp" and table.expert > 0
+    movable = sum(g.count for g in arch.groups if g.layer.experts or not experts)
+    layers = np.ceil(movable / np.asarray(pipeline))
+    part = table.expert if experts else table.layer_total
+    layer = weights * part / table.total / layers
+    cache = held.kv_cache / layers if engine == "llama_cpp" and not experts else 0.0
+    moved: Any = 0.0
+    for _ in range(2):  # room that is freed lets an allocator keep a little more
+        lack = np.maximum(0.0, held.required - held.budget / (1 + offload_margin))
+        moved = np.minimum(moved + np.ceil(lack / (layer + cache)), layers)
+        share = 0.0 if experts else moved / layers
+        held = _ENGINES[engine](replace(ask, weights=weights - moved * layer, host_share=share))
+    return replace(
+        held, host=moved * (layer + cache), host_layers=moved, host_share=moved / layers,
+        host_experts=experts,
+    )  # fmt: skip

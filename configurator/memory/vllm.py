@@ -23,6 +23,8 @@ from configurator.units import GIB, MIB
 V2_FAMILIES = frozenset({"llama", "mistral", "qwen3", "deepseek_v2", "qwen2_moe", "granitemoe"})
 # From here on a card counts as large in the defaults of the API server.
 LARGE_CARD = 70 * GIB
+# FlashInfer's largest fused message by tensor-parallel ranks, bytes (vLLM 0.24, pass config).
+FUSED_MESSAGE = {2: 64 * MIB, 4: 2 * MIB, 8: MIB / 2}
 # Latent attention expands at most this much cached context at a time.
 MLA_WORKSPACE_TOKENS = 65_536
 MLA_WORKSPACE_BLOCKS = 4
@@ -96,10 +98,22 @@ def _widths(layer: Layer, role: str) -> int:
     )
 
 
-def _step_bytes(
-    arch: Architecture, layer: Layer, tokens: Any, tensor: Any, expert: Any, mxfp4: bool
+def _workspace_bytes(
+    arch: Architecture, layer: Layer, tokens: Any, tensor: Any, expert: Any
 ) -> Any:
-    """Live 16-bit tensors of one layer at its widest point, bytes for the whole step."""
+    """The Triton expert kernels' two workspaces of every routed token, kept for good."""
+    split = np.maximum(1, np.asarray(tensor) / np.maximum(1, expert))
+    ffn = layer.ffn / split
+    gate = 2 * ffn if layer.gated else ffn
+    widths = np.maximum(ffn, arch.hidden_size) + np.maximum(gate, arch.hidden_size)
+    return 2 * tokens * layer.experts_per_token * widths
+
+
+def _step_bytes(arch: Architecture, layer: Layer, tokens: Any, tensor: Any, mxfp4: bool) -> Any:
+    """Live 16-bit tensors of one layer at its widest point, bytes for the whole step.
+
+    Without the workspace of its experts.
+    """
     hidden = arch.hidden_size * arch.residual_streams
     query = layer.heads * max(layer.qk_dim, layer.v_dim) / tensor
     keys = layer.kv_heads * layer.qk_dim / np.minimum(tensor, max(1, layer.kv_heads))
@@ -111,16 +125,9 @@ def _step_bytes(
     if mxfp4:
         routed = layer.experts_per_token * (layer.ffn + arch.hidden_size)
         return 2 * tokens * (4 * hidden + routed + query)
-    # Triton expert kernels: two workspaces of every routed token, kept for good.
-    split = np.maximum(1, np.asarray(tensor) / np.maximum(1, expert))
-    ffn = layer.ffn / split
-    gate = 2 * ffn if layer.gated else ffn
-    workspace = layer.experts_per_token * (
-        np.maximum(ffn, arch.hidden_size) + np.maximum(gate, arch.hidden_size)
-    )
     shared = _widths(layer, "shared_expert")
     beside = 3 * shared / tensor + 5 * hidden if shared else 0.0
-    return 2 * tokens * (workspace + np.maximum(attention, beside))
+    return 2 * tokens * np.maximum(attention, beside)
 
 
 def activation_bytes(
@@ -150,9 +157,13 @@ def activation_bytes(
         old: ``Release.sorts_logits``.
     """
     forward: Any = 0.0
+    kept: Any = 0.0
+    mxfp4 = precision == "mxfp4"
     for group in arch.groups:
         layer = group.layer
-        step = _step_bytes(arch, layer, tokens, tensor, expert, precision == "mxfp4")
+        step = _step_bytes(arch, layer, tokens, tensor, mxfp4)
+        if layer.experts and not mxfp4:
+            kept = np.maximum(kept, _workspace_bytes(arch, layer, tokens, tensor, expert))
         if layer.attention == "mla":
             block = constant("vllm", "block_tokens")
             chunk = np.minimum(
@@ -162,28 +173,81 @@ def activation_bytes(
             wide = 2 * chunk * layer.heads / tensor * (layer.qk_dim + layer.v_dim)
             step = np.maximum(step, wide + 2 * tokens * 3 * arch.hidden_size)
         forward = np.maximum(forward, step)
-    kind = "sort" if old else "v2" if _second_runner(arch, old) else "v1"
-    logit = constant("vllm", f"logit_bytes_{kind}")
+    second = _second_runner(arch, old)
+    kind = "sort" if old else "v2" if second else "v1"
     rows = np.minimum(sequences, tokens)
-    sampler = 2 * tokens * arch.hidden_size + rows * arch.vocab_size * logit
-    workspace = 0.0 if old else constant("vllm", "workspace_mib") * MIB
-    return np.maximum(forward, sampler) + workspace
+    sampler = 2 * tokens * arch.hidden_size + rows * arch.vocab_size * constant(
+        "vllm", f"logit_bytes_{kind}"
+    )
+    if old:
+        return np.maximum(forward + kept, sampler)
+    if not second:  # a row of the vocabulary for each multiprocessor, to cut off the improbable
+        sampler = sampler + constant("vllm", "sampler_rows") * arch.vocab_size * 4
+    return kept + np.maximum(
+        forward + constant("vllm", "workspace_mib") * MIB,
+        sampler + constant("vllm", "sampler_workspace_mib") * MIB,
+    )
 
 
 def graph_bytes(arch: Architecture, old: bool = False) -> tuple[float, float]:
     """CUDA graphs: bytes charged to the budget, and bytes beside it."""
     if _second_runner(arch, old):
         return 0.0, constant("vllm", "graph_mib_per_layer_v2") * MIB * arch.num_layers
-    size = constant("vllm", "graph_mib_per_layer") * MIB * arch.num_layers
-    return (0.0, size) if old else (size, 0.0)
+    size = constant("vllm", "graph_mib") + constant("vllm", "graph_mib_per_layer") * arch.num_layers
+    return (0.0, size * MIB) if old else (size * MIB, 0.0)
+
+
+def fused_reduce_bytes(arch: Architecture, tokens: Any, memory_bytes: Any, tensor: Any) -> Any:
+    """Workspace of the all-reduce that is fused with the norm, on by default on Hopper and B200.
+
+    ``8·tp·min(tokens, S/2h)·h`` with the largest message S of FlashInfer's table; smaller cards do
+    without it.
+    """
+    hidden = arch.hidden_size
+    message = np.select(
+        [np.asarray(tensor) == tp for tp in FUSED_MESSAGE], list(FUSED_MESSAGE.values()), 0.0
+    )
+    rows = np.minimum(tokens, message / (2 * hidden))
+    size = 8 * np.asarray(tensor) * rows * hidden + np.where(message > 0, 6 * MIB, 0.0)
+    return np.where(np.asarray(memory_bytes) < LARGE_CARD, 0.0, size)
+
+
+def non_torch_bytes(
+    arch: Architecture, tokens: Any, memory_bytes: Any, tensor: Any, pipeline: Any, old: bool
+) -> tuple[Any, Any]:
+    """What grows outside torch while profiling (charged), and communication buffers (charged)."""
+    tensor, pipeline = np.asarray(tensor), np.asarray(pipeline)
+    alone = tensor * pipeline == 1
+    if old:
+        single = constant("vllm", "non_torch_mib_sort")
+        return single * MIB + 0.0 * tensor, np.where(
+            alone, 0.0, constant("vllm", "non_torch_peer_mib_sort") * MIB
+        )
+    modules = np.where(
+        alone, constant("vllm", "non_torch_mib"), constant("vllm", "non_torch_peers_mib")
+    )
+    if not _second_runner(arch, old):
+        modules = modules + constant("vllm", "non_torch_mib_v1")
+    group = constant("vllm", "group_communicator_mib") * MIB
+    reduce = fused_reduce_bytes(arch, tokens, memory_bytes, tensor)
+    return modules * MIB, np.where(tensor > 1, group + reduce, 0.0)
+
+
+def started_communication_bytes(arch: Architecture, tensor: Any, pipeline: Any) -> Any:
+    """Communication buffers of several GPUs from before the budget is taken: beside it."""
+    several = np.asarray(tensor) * np.asarray(pipeline) > 1
+    mib = constant("vllm", "communication_mib")
+    if any(g.layer.experts for g in arch.groups):
+        mib += constant("vllm", "expert_communication_mib")
+    return np.where(several, mib * MIB, 0.0)
 
 
 def rope_bytes(arch: Architecture) -> float:
-    """The rotary table: positions × rotary width, 16 bit, whole on every rank."""
+    """The rotary tables: positions × rotary width, 16 bit, whole on every rank."""
     width = max((g.layer.qk_dim for g in arch.groups if g.layer.attention != "linear"), default=0)
     if any(g.layer.attention == "mla" for g in arch.groups):
         width = min(width, 64)
-    return (arch.context_length or 4096) * width * 2.0
+    return (arch.rotary_positions or arch.context_length or 4096) * width * 2.0
 
 
 def buffer_bytes(arch: Architecture, tokens: Any, sequences: Any, old: bool = False) -> Any:

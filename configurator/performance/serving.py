@@ -10,6 +10,7 @@ import numpy as np
 
 from configurator.architecture import Architecture
 from configurator.device import Device
+from configurator.memory.vllm import batched_tokens
 from configurator.performance.coefficients import (
     FAMILIES,
     coefficients,
@@ -20,11 +21,10 @@ from configurator.performance.steps import Coefficients, Plan, decode_step, pref
 from configurator.performance.workload import Workload, workload
 from configurator.scenario import Inference
 
-# Prompt tokens a step by default (vLLM 0.24 and SGLang on data-centre cards; TensorRT-LLM's
-# max_num_tokens; llama.cpp's n_ubatch; transformers takes the whole prompt).
+# Prompt tokens a step by default (SGLang on data-centre cards; TensorRT-LLM's max_num_tokens;
+# llama.cpp's n_ubatch; transformers takes the whole prompt; vLLM's follow the card's memory).
 CHUNK_TOKENS = {
-    "vllm": 8192.0, "sglang": 8192.0, "tensorrt_llm": 8192.0, "llama_cpp": 512.0,
-    "transformers": 1e9,
+    "sglang": 8192.0, "tensorrt_llm": 8192.0, "llama_cpp": 512.0, "transformers": 1e9,
 }  # fmt: skip
 # InfiniBand NDR, one way, where a group of cards spans hosts.
 NODE_BYTES_PER_S = 50e9
@@ -129,6 +129,7 @@ def first_rate(device: Device, names: tuple[str, ...]) -> Any:
 def make_plan(
     arch: Architecture, precision: str, engine: str, inference: Inference, device: Device,
     tensor: Any, pipeline: Any, expert: Any, data: Any, host_share: Any = 0.0,
+    host_expert_share: Any = 0.0,
 ) -> Plan:  # fmt: skip
     """Return cards and split as the formulas need them."""
     quantization = arch.quantization
@@ -146,11 +147,14 @@ def make_plan(
     slow = np.minimum(link, device.host_bytes_per_s)
     link = np.where((group > domain) & (group <= 8), slow, link)
     fast = np.where((domain > 1) & (group <= domain), 1.0, 0.0)
-    chunk = float(inference.max_num_batched_tokens or CHUNK_TOKENS[engine])
+    chunk: Any = inference.max_num_batched_tokens or CHUNK_TOKENS.get(engine)
+    if chunk is None:
+        chunk = batched_tokens(inference, device.memory_bytes)
     return Plan(
         tensor_, np.asarray(pipeline, dtype=float), np.asarray(expert, dtype=float),
         np.asarray(data, dtype=float), np.asarray(device.bandwidth_bytes_per_s), rate, wide,
         expert_rate, wide, link, fast, np.asarray(device.host_bytes_per_s), chunk, host_share,
+        host_expert_share,
     )  # fmt: skip
 
 
@@ -174,7 +178,7 @@ def capacity_tokens(
         one = one + read.bytes_per_token / np.minimum(t, read.heads) * held / read.ratio
         one = one + read.index_bytes * held + read.state_bytes / np.minimum(t, read.state_heads) / 2
     one = one / plan.pipeline
-    free = memory_bytes * utilization - weights * (1.0 - plan.host_share) - RUNTIME_BYTES
+    free = memory_bytes * utilization - weights - RUNTIME_BYTES
     return np.maximum(free, 0.0) / np.maximum(one, 1.0) * context
 
 
@@ -209,8 +213,8 @@ def closed_loop(
     outputs = np.maximum(output_tokens, 1.0)
     need = np.maximum(input_tokens + outputs * held_output, 1.0)
     running = np.maximum(np.minimum(np.minimum(each, room_tokens / need), most_running), 1.0)
-    cached = input_tokens * prefix_share
-    fresh = np.maximum(input_tokens - cached, 1.0)
+    fresh = np.maximum(input_tokens * (1.0 - prefix_share), 1.0)
+    cached = np.maximum(input_tokens - fresh, 0.0)
     alone = prefill(model, plan, c, 1.0, fresh, cached)
     alone_s = total(alone)
     together = np.clip(plan.chunk / fresh, 1.0, running)
@@ -241,6 +245,23 @@ def closed_loop(
     }  # fmt: skip
 
 
+def static_share(requests: Any, output_tokens_per_s: Any, decode_tokens_per_s: Any) -> Any:
+    """Throughput of static batches over that of continuous batching, 0 to 1.
+
+    A static batch ends with its longest answer (Orca, OSDI 2022, section 3). Of N answers spread
+    evenly from nothing to twice the mean the longest has 2N/(N + 1) times the mean; continuous
+    batching spends ``output ÷ decode rate`` of its time on decoding, the rest is the same for both.
+    Where all answers are equally long nothing waits and the share is 1.
+
+    Args:
+        requests: Requests of one batch, N.
+        output_tokens_per_s: With continuous batching.
+        decode_tokens_per_s: Of the same batch, decoding alone.
+    """
+    waiting = (requests - 1.0) / (requests + 1.0)
+    return 1.0 / (1.0 + waiting * output_tokens_per_s / decode_tokens_per_s)
+
+
 QUANTITIES = (
     "ttft_s", "tpot_s", "output_tokens_per_s", "requests_per_s", "prefill_tokens_per_s",
     "decode_tokens_per_s",
@@ -265,8 +286,9 @@ def bound_by(step: Mapping[str, Any]) -> Any:
 def serving_speed(
     arch: Architecture, precision: str, kv_precision: str, engine: str, inference: Inference,
     device: Device, tensor: Any = 1, pipeline: Any = 1, expert: Any = 1, data: Any = 1, *,
-    kv_capacity_tokens: Any = None, prefix_cache_share: float | None = None,
-    speculative: Speculative | None = None, host_share: Any = 0.0,
+    concurrency: Any = None, kv_capacity_tokens: Any = None,
+    prefix_cache_share: float | None = None, speculative: Speculative | None = None,
+    host_share: Any = 0.0, host_expert_share: Any = 0.0,
 ) -> ServingSpeed:  # fmt: skip
     """Return how fast a model is served; scalars in, scalars out, arrays in, arrays out.
 
@@ -281,12 +303,15 @@ def serving_speed(
         pipeline: Pipeline stages.
         expert: Expert-parallel ranks; more than ``tensor`` spans the replicas.
         data: Replicas.
+        concurrency: Requests at once over the whole deployment, a number or an array; the load's
+            own where absent.
         kv_capacity_tokens: Tokens that the cache of the whole deployment holds; reckoned from the
             card's memory where absent.
         prefix_cache_share: Share of the prompt's tokens found in the prefix cache, 0 to 1; the
             load's own where absent.
         speculative: Speculative decoding; the load's own where absent.
-        host_share: Share of the layers' weights that lies in host memory (llama.cpp), 0 to 1.
+        host_share: Share of the layers' weights that lies in host memory, experts left out, 0 to 1.
+        host_expert_share: Share of the experts' weights that lies there.
 
     Returns:
         Seconds, tokens and requests a second, each with a 90 % interval, and what bounds a step.
@@ -297,7 +322,17 @@ def serving_speed(
     c = coefficients(family, engine, precision_class(precision, method), device)
     model = workload(arch, precision, kv_precision, engine)
     plan = make_plan(
-        arch, precision, engine, inference, device, tensor, pipeline, expert, data, host_share
+        arch,
+        precision,
+        engine,
+        inference,
+        device,
+        tensor,
+        pipeline,
+        expert,
+        data,
+        host_share,
+        host_expert_share,
     )
     context = float(inference.context_tokens)
     if kv_capacity_tokens is None:
@@ -311,8 +346,9 @@ def serving_speed(
         speculative = Speculative(
             inference.speculative_tokens, TYPICAL_ACCEPTANCE if accepted is None else accepted
         )
+    users = float(inference.concurrency) if concurrency is None else concurrency
     out = closed_loop(
-        model, plan, c, float(inference.concurrency), float(inference.input_tokens),
+        model, plan, c, users, float(inference.input_tokens),
         float(inference.output_tokens), room, HELD_OUTPUT.get(engine, 0.5),
         float(inference.max_num_seqs or 1e9), cached or 0.0, speculative,
     )  # fmt: skip

@@ -31,7 +31,8 @@ class Plan:
         fast_link: 1 where peers are joined by NVLink or the like, 0 for PCIe.
         host: Bytes/s to host memory.
         chunk: Prompt tokens that one step takes at most.
-        host_share: Share of the layers' weights that lies in host memory.
+        host_share: Share of the layers' weights that lies in host memory, experts left out.
+        host_expert_share: Share of the experts' weights that lies there.
     """
 
     tensor: Any
@@ -48,6 +49,7 @@ class Plan:
     host: Any
     chunk: Any
     host_share: Any = 0.0
+    host_expert_share: Any = 0.0
 
 
 def combine(first: Any, second: Any, sharpness: Any) -> Any:
@@ -154,9 +156,10 @@ def _exposed(launches: Any, work: Any, sharpness: Any) -> Any:
 
 def _host_seconds(model: Workload, plan: Plan, c: Coefficients, rounds: Any) -> Any:
     """Seconds to read the offloaded share of the weights from host memory, once a round."""
-    layers = model.column_bytes + model.replicated_bytes + model.kv_bytes
-    layers = layers + model.expert_bytes * model.top_k / model.experts
-    return plan.host_share * layers * rounds / c["host_bandwidth"]
+    dense = model.column_bytes + model.replicated_bytes + model.kv_bytes
+    experts = model.expert_bytes * model.top_k / model.experts
+    there = plan.host_share * dense + plan.host_expert_share * experts
+    return there * rounds / c["host_bandwidth"]
 
 
 def decode_step(
@@ -179,7 +182,7 @@ def decode_step(
     tokens = here * tokens_each
     dense_read, expert_read = _weight_seconds(model, plan, c, tokens)
     dense_math, expert_math = _linear_seconds(model, plan, c, tokens, tokens)
-    resident = 1.0 - plan.host_share
+    here_dense, here_experts = 1.0 - plan.host_share, 1.0 - plan.host_expert_share
     sharp = c["overlap"]
     bytes_read: Any = 0.0
     flop: Any = 0.0
@@ -202,8 +205,8 @@ def decode_step(
         + (model.linears + model.moe_layers * 3.0 * model.experts) * c["linear_s"]
         + model.moe_layers * model.experts * c["expert_loop_s"]
     )
-    weights = combine(dense_read * resident, dense_math, sharp)
-    experts = combine(expert_read * resident, expert_math, sharp)
+    weights = combine(dense_read * here_dense, dense_math, sharp)
+    experts = combine(expert_read * here_experts, expert_math, sharp)
     cache = combine(cache, attention, sharp)
     cache = cache + here * state / (plan.bandwidth * c["state_bandwidth"])
     return {
@@ -238,7 +241,7 @@ def prefill(
     rounds = np.maximum(1.0, every / plan.chunk)
     dense_read, expert_read = _weight_seconds(model, plan, c, every / rounds)
     dense_math, expert_math = _linear_seconds(model, plan, c, every, sequences)
-    resident = 1.0 - plan.host_share
+    here_dense, here_experts = 1.0 - plan.host_share, 1.0 - plan.host_expert_share
     flop: Any = 0.0
     for read in model.reads:
         span = np.minimum(cached + tokens / 2.0, read.window) / read.ratio
@@ -253,8 +256,8 @@ def prefill(
         + (model.linears + model.moe_layers * 3.0 * model.experts) * c["linear_s"]
     )
     sharp = c["overlap"]
-    weights = combine(rounds * dense_read * resident, dense_math, sharp)
-    experts = combine(rounds * expert_read * resident, expert_math, sharp)
+    weights = combine(rounds * dense_read * here_dense, dense_math, sharp)
+    experts = combine(rounds * expert_read * here_experts, expert_math, sharp)
     work = weights + experts + attention + elementwise
     terms = {
         "weights": weights,

@@ -11,18 +11,13 @@ import numpy as np
 from configurator.catalog import Catalog, load_catalog
 from configurator.cost.hosts import load_hosts
 from configurator.cost.plan import Cost, plan_cost
-from configurator.estimate import Estimate, mtp_by_default
-from configurator.intervals import interval
-from configurator.memory.kv_cache import resolve_kv_precision
-from configurator.memory.serving import serving_memory
-from configurator.memory.training import training_memory
+from configurator.estimate import Estimate
 from configurator.recommend.candidates import Ints, cards_of, host_for
+from configurator.recommend.fixes import fixes_of, openings
 from configurator.recommend.limits import Limit
 from configurator.recommend.plans import (
     Alternative,
     Beside,
-    Change,
-    Fix,
     Plan,
     Reason,
     Recommendation,
@@ -32,12 +27,11 @@ from configurator.recommend.search import (
     Search,
     best_of_groups,
     card_prices,
-    card_runs,
+    scenario_of,
     search,
     tier_terms,
 )
 from configurator.recommend.tiers import Tier, edited, load_tiers
-from configurator.scenario import Hardware, Scenario
 
 NEAREST_PER_TIER = 3
 ALTERNATIVES = 4
@@ -45,7 +39,6 @@ FRONT_POINTS = 40
 # A limit is named once this share of it is used.
 NAMED_FROM = 0.5
 GIB = 2**30
-_LOWER_PRECISIONS = ("fp8", "int8", "int4")
 
 
 def recommend(
@@ -83,7 +76,8 @@ def recommend(
         )  # fmt: skip
         nearest += [
             _plan(found, int(at), 0, limits=_limit_list(found, int(at)),
-                  missing=_missing(found, int(at)), fix_search=partial(_fixes, found, int(at)))
+                  missing=_missing(found, int(at)),
+                  fix_search=partial(fixes_of, found, int(at), halving=not len(mine)))
             for at in near
         ]  # fmt: skip
         if not len(mine):
@@ -96,8 +90,9 @@ def recommend(
         values = {"context": context, "limit": limit}
         warnings.append(Reason("missing", "context", values))
     return Recommendation(
-        request, plans, _front(found), tuple(nearest), tuple(warnings), found.rejected
-    )
+        request, plans, _front(found), tuple(nearest), tuple(warnings), found.rejected,
+        partial(openings, request, catalog, tiers),
+    )  # fmt: skip
 
 
 def cost_of(
@@ -152,18 +147,6 @@ def _order(found: Search, at: Ints) -> Ints:
     return np.lexsort((-speed, found.sums.total.value[row], found.score[at]))
 
 
-def _scenario(found: Search, at: int) -> Scenario:
-    """The candidate as a scenario with hardware."""
-    f = found.found
-    gpu = found.cards.gpus[int(found.rows.card[f.row[at]])]
-    hardware = Hardware(
-        gpu=gpu.id, gpu_count=int(found.rows.count[f.row[at]]),
-        tensor_parallel=int(f.tensor[at]), pipeline_parallel=int(f.pipeline[at]),
-        expert_parallel=int(f.expert[at]), data_parallel=int(f.data[at]),
-    )  # fmt: skip
-    return found.variants[int(f.variant[at])].scenario.model_copy(update={"hardware": hardware})
-
-
 def _plan(found: Search, at: int, rank: int, **said: Any) -> Plan:
     """A candidate as a plan; ``said`` holds its reasons."""
     f, rows = found.found, found.rows
@@ -180,7 +163,7 @@ def _plan(found: Search, at: int, rank: int, **said: Any) -> Plan:
         spare_gpus=installed - used - second, bought=int(rows.bought[row]),
         owned=owned.get(gpu.id, 0), asked_spares=int(rows.spares[row]), nodes=int(rows.hosts[row]),
         rack_units=float(rows.rack_units[row]), host=rows.host_ids[row],
-        scenario=_scenario(found, at), precision=found.variants[int(f.variant[at])].precision,
+        scenario=scenario_of(found, at), precision=found.variants[int(f.variant[at])].precision,
         request=found.request, terms=found.terms[tier], price=price, catalog=found.catalog,
         beside=_beside(found, tier, place, second), **said,
     )  # fmt: skip
@@ -195,7 +178,7 @@ def _beside(found: Search, tier: int, card: int, count: int) -> Beside | None:
     mine = (rows.tier == tier) & (rows.card == card) & (rows.count == count)
     at = np.flatnonzero(other.feasible & mine[f.row])
     best = int(at[np.argmax(np.nan_to_num(f.tokens_per_s[at]))])
-    return Beside(_scenario(other, best), found.catalog)
+    return Beside(scenario_of(other, best), found.catalog)
 
 
 def _money(found: Search, usd: Any) -> float:
@@ -343,7 +326,7 @@ def _point(found: Search, at: int) -> Alternative:
         int(f.data[at]), found.variants[int(f.variant[at])].precision,
         _money(found, found.sums.purchase.value[row]), _money(found, found.sums.total.value[row]),
         number(f.tokens_per_s[at]), number(f.ttft_s[at]), number(f.tpot_s[at]),
-        _scenario(found, at), found.request.currency,
+        scenario_of(found, at), found.request.currency,
     )  # fmt: skip
 
 
@@ -376,121 +359,3 @@ def _front(found: Search) -> tuple[Alternative, ...]:
     if len(front) > FRONT_POINTS:
         front = front[np.unique(np.linspace(0, len(front) - 1, FRONT_POINTS).round().astype(int))]
     return tuple(_point(found, int(i)) for i in front)
-
-
-def _fixes(found: Search, at: int) -> tuple[Fix, ...]:
-    """The smallest changes of the request after which a near miss fits, each enough by itself."""
-    lacking = [limit for limit in found.limits if limit.excess[at] > 0]
-    lifted = tuple(_lift(found, limit, at) for limit in lacking if limit.code != "memory")
-    if len(lifted) == len(lacking):
-        return (Fix(lifted),)
-    return tuple(Fix((*changes, *lifted)) for changes in _memory_fixes(found, at))
-
-
-def _lift(found: Search, limit: Limit, at: int) -> Change:
-    """The limit moved to where the candidate keeps it, in round numbers."""
-    have = float(limit.have[at])
-    up, down = float(np.ceil(have * 100) / 100), float(np.floor(have * 100) / 100)
-    return {
-        "budget": Change("max_budget", float(np.ceil(_money(found, have)))),
-        "power": Change("max_power_w", float(np.ceil(have))),
-        "host_power": Change("max_power_w_per_host", float(np.ceil(have))),
-        "gpus": Change("max_gpus", int(have)),
-        "rack_units": Change("max_rack_units", have),
-        "ttft": Change("ttft_s_limit", up),
-        "user_tokens": Change("user_tokens_per_s_limit", down),
-        "output_tokens": Change("output_tokens_per_s_limit", down),
-        "train_tokens": Change("train_tokens_per_s_limit", down),
-    }[limit.code]
-
-
-def _memory_fixes(found: Search, at: int) -> list[tuple[Change, ...]]:
-    """Fewer users, a smaller cache number or smaller weights, each tried with the memory terms."""
-    f = found.found
-    out: list[tuple[Change, ...]] = []
-    if f.required[at] <= f.room[at]:
-        out.append((Change("accept_tight", True),))
-    variant = found.variants[int(f.variant[at])]
-    scenario = variant.scenario
-    if scenario.is_training:
-        return out + _training_fixes(found, at)
-    memory = found.cards.gpus[int(found.rows.card[f.row[at]])].memory_bytes
-    high = 0.0 if found.request.accept_tight else interval(scenario.engine, scenario.task)[1]
-
-    def fits(precision: str, kv: str, users: int) -> bool:
-        arch = found.architecture
-        cached = resolve_kv_precision(
-            kv, scenario.engine, precision, arch.native_precision, arch.quantization
-        )
-        held = serving_memory(
-            arch, precision, cached, scenario.engine,
-            scenario.serving.model_copy(update={"concurrency": users}), memory,
-            float(f.tensor[at]), float(f.pipeline[at]), float(f.expert[at]), float(f.data[at]),
-            with_mtp=mtp_by_default(arch, scenario.engine),
-        )  # fmt: skip
-        return bool(held.required * (1 + high) <= held.budget)
-
-    users = scenario.serving.concurrency
-    least, most = int(f.data[at]), users
-    if users > least and fits(variant.precision, scenario.kv_cache_precision, least):
-        while most - least > 1:
-            middle = (least + most) // 2
-            if fits(variant.precision, scenario.kv_cache_precision, middle):
-                least = middle
-            else:
-                most = middle
-        out.append((Change("scenario.inference.concurrency", least),))
-    paged = scenario.engine in ("vllm", "sglang", "tensorrt_llm")
-    small_cache = Change("scenario.kv_cache_precision", "fp8")
-    if paged and scenario.kv_cache_precision != "fp8" and fits(variant.precision, "fp8", users):
-        out.append((small_cache,))
-    gpu = found.cards.gpus[int(found.rows.card[f.row[at]])]
-    lower = [
-        p for p in _LOWER_PRECISIONS
-        if p != variant.precision and card_runs(found.catalog, gpu, scenario.engine, p)
-    ]  # fmt: skip
-    for precision in lower:
-        if fits(precision, scenario.kv_cache_precision, users):
-            out.append((Change("scenario.precision", precision),))
-            return out
-    for precision in lower:
-        if paged and fits(precision, "fp8", users):
-            out.append((Change("scenario.precision", precision), small_cache))
-            return out
-    return out
-
-
-# What makes training smaller, from what costs least speed to what costs most.
-_SMALLER_TRAINING: tuple[tuple[str, Any], ...] = (
-    ("gradient_checkpointing", True), ("micro_batch_size", 1), ("optimizer", "adamw_8bit"),
-    ("offload", "optimizer"),
-)  # fmt: skip
-
-
-def _training_fixes(found: Search, at: int) -> list[tuple[Change, ...]]:
-    """Checkpointing, a smaller batch or optimizer, offload: each alone, else one after another."""
-    f = found.found
-    variant = found.variants[int(f.variant[at])]
-    scenario, training = variant.scenario, variant.scenario.fitting
-    room = found.cards.gpus[int(found.rows.card[f.row[at]])].memory_bytes
-    high = 0.0 if found.request.accept_tight else interval(scenario.engine, scenario.task)[1]
-
-    def fits(changes: dict[str, Any]) -> bool:
-        held = training_memory(
-            found.architecture, variant.precision, training.model_copy(update=changes),
-            scenario.engine, float(f.tensor[at]), float(f.pipeline[at]), float(f.expert[at]),
-            float(f.data[at]), device_bytes=room,
-        )  # fmt: skip
-        return bool(held.total * (1 + high) <= room)
-
-    def as_changes(changes: dict[str, Any]) -> tuple[Change, ...]:
-        return tuple(Change(f"scenario.training.{n}", v) for n, v in changes.items())
-
-    open_ = [(n, v) for n, v in _SMALLER_TRAINING if getattr(training, n) != v]
-    alone = [as_changes({n: v}) for n, v in open_ if fits({n: v})]
-    together: dict[str, Any] = {}
-    for name, value in [] if alone else open_:
-        together[name] = value
-        if fits(together):
-            return [as_changes(together)]
-    return alone

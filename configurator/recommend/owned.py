@@ -10,11 +10,8 @@ import numpy as np
 
 from configurator.catalog import Catalog, load_catalog
 from configurator.errors import InputError
-from configurator.estimate import architecture_of, mtp_by_default
+from configurator.estimate import architecture_of, held_memory, served_precisions
 from configurator.intervals import interval
-from configurator.memory.kv_cache import resolve_kv_precision
-from configurator.memory.serving import serving_memory
-from configurator.memory.weights import resolve_precision
 from configurator.performance import serving_speed
 from configurator.recommend.candidates import cards_of, split_rules, splits_of, take
 from configurator.recommend.search import NATIVE_FIRST, card_runs
@@ -113,20 +110,16 @@ def _best(
     high = interval(base.engine, base.task)[1]
     card = catalog.gpu(gpu)
     for asked in precisions:
-        precision = resolve_precision(asked, arch.quantization, arch.native_precision)
+        here = base.model_copy(update={"precision": asked})
+        precision, kv = served_precisions(here, arch)
         if not card_runs(catalog, card, base.engine, precision):
             continue
-        kv = resolve_kv_precision(
-            base.kv_cache_precision, base.engine, precision, arch.native_precision,
-            arch.quantization,
-        )  # fmt: skip
 
-        def held(users: int, tokens: int, at: Any = slice(None), precision: str = precision,
-                 kv: str = kv) -> Any:  # fmt: skip
+        def held(users: int, tokens: int, at: Any = slice(None), here: Scenario = here) -> Any:
             load = inference.model_copy(update={"concurrency": users, "input_tokens": tokens})
-            return serving_memory(
-                arch, precision, kv, base.engine, load, device.memory_bytes[at], tensor[at],
-                pipeline[at], expert[at], data[at], with_mtp=mtp_by_default(arch, base.engine),
+            return held_memory(
+                here, arch, device.memory_bytes[at], tensor[at], pipeline[at], expert[at],
+                data[at], load,
             )  # fmt: skip
 
         load = held(inference.concurrency, inference.input_tokens)
@@ -140,9 +133,11 @@ def _best(
             one = held(users, tokens, at)
             return bool(np.all(one.required * (1 + high) <= one.budget))
 
-        users = _most(lambda n, f=fits: f(n, inference.input_tokens), inference.concurrency)
+        users = most_that_fits(
+            lambda n, f=fits: f(n, inference.input_tokens), inference.concurrency
+        )
         limit = arch.context_length or LONGEST
-        prompt = _most(lambda n, f=fits: f(1, n), inference.input_tokens, limit)
+        prompt = most_that_fits(lambda n, f=fits: f(1, n), inference.input_tokens, limit)
         speed = serving_speed(
             arch, precision, kv, base.engine, inference, take(device, np.array([best])),
             tensor[at], pipeline[at], expert[at], data[at],
@@ -168,8 +163,11 @@ def _best(
     return None
 
 
-def _most(fits: Any, least: int, limit: int = LONGEST) -> int:
-    """The largest number that fits, given that ``least`` does; doubling, then halving."""
+def most_that_fits(fits: Any, least: int, limit: int = LONGEST) -> int:
+    """Return the largest number that fits, given that ``least`` does; doubling, then halving.
+
+    The answer is exact to 1/256 of it.
+    """
     low, high = max(1, least), max(2, 2 * least)
     while high < limit and fits(high):
         low, high = high, high * 2

@@ -19,6 +19,34 @@ from configurator.recommend.request import Request
 from configurator.scenario import Scenario
 from configurator.words import say
 
+_SYMBOLS = {("USD", "en"): "$", ("CNY", "en"): "CN¥", ("USD", "zh"): "US$", ("CNY", "zh"): "¥"}
+# Whose options a change's value is one of.
+_OPTIONS = ("precision", "kv_cache_precision", "optimizer", "offload", "engine")
+
+
+def _symbol(currency: str, language: str) -> str:
+    return _SYMBOLS.get((currency, language), f"{currency} ")
+
+
+def _word(key: str, code: str, language: str) -> str:
+    try:
+        return say(key, language)
+    except KeyError:
+        return code
+
+
+def _in_words(values: Mapping[str, Any], language: str) -> dict[str, Any]:
+    """Return figures as a sentence has them: codes of regions and the like as words."""
+    out = dict(values)
+    for name in ("condition", "region", "regions"):
+        if name in out:
+            codes = str(out[name]).split(", ")
+            table = name.removesuffix("s")
+            out[name] = ", ".join(_word(f"export.{table}.{code}", code, language) for code in codes)
+    if "currency" in out:
+        out["currency"] = _symbol(out["currency"], language)
+    return out
+
 
 @dataclass(frozen=True)
 class Reason:
@@ -34,29 +62,40 @@ class Reason:
             k: None if isinstance(v, float) and not math.isfinite(v) else v
             for k, v in self.values.items()
         }
-        text = say(f"{self.table}.{self.code}", language, **self.values)
+        text = say(f"{self.table}.{self.code}", language, **_in_words(self.values, language))
         return {"code": self.code, "values": values, "text": text}
 
 
 @dataclass(frozen=True)
 class Change:
-    """A change of the request that would make a plan fit: a field and its new value."""
+    """A change of the request that would make a plan fit: a field and its new value.
+
+    ``currency`` is that of a sum.
+    """
 
     field: str
     value: Any
+    currency: str = "USD"
 
     def to_dict(self, language: str = "en") -> dict[str, Any]:
         """Return field, value and the sentence."""
         key = self.field.rsplit(".", 1)[-1]
-        text = say(f"missing.change.{key}", language, value=self.value)
+        value = self.value
+        if key == "precision" and value == "auto":
+            key = "precision_auto"
+        elif key in _OPTIONS:
+            value = say(f"app.option.{key}.{value}", language)
+        symbol = _symbol(self.currency, language)
+        text = say(f"missing.change.{key}", language, value=value, currency=symbol)
         return {"field": self.field, "value": self.value, "text": text}
 
 
 @dataclass(frozen=True)
 class Fix:
-    """Changes that together make a plan fit."""
+    """Changes that together make a plan fit, and the question with that plan's cards."""
 
     changes: tuple[Change, ...]
+    scenario: Scenario | None = field(default=None, repr=False, compare=False)
 
     def to_dict(self, language: str = "en") -> dict[str, Any]:
         """Return the changes and one sentence for all."""
@@ -220,7 +259,12 @@ def scenario_link(scenario: Scenario, currency: str) -> str:
 
 @dataclass(frozen=True)
 class Recommendation:
-    """The answer to a request: plans by tier, the front, the near misses."""
+    """The answer to a request: plans by tier, the front, the near misses.
+
+    Attributes:
+        rejected: Cards that were left out, by id, and the code of the reason.
+        opening_search: Makes :attr:`openings` when they are asked for.
+    """
 
     request: Request
     tiers: Mapping[str, tuple[Plan, ...]]
@@ -228,6 +272,12 @@ class Recommendation:
     nearest: tuple[Plan, ...]
     warnings: tuple[Notice | Reason, ...]
     rejected: Mapping[str, str]
+    opening_search: Callable[[], tuple[Fix, ...]] = field(default=tuple, repr=False, compare=False)
+
+    @cached_property
+    def openings(self) -> tuple[Fix, ...]:
+        """What to allow where there is neither a plan nor a near miss."""
+        return () if self.plans or self.nearest else self.opening_search()
 
     @property
     def plans(self) -> tuple[Plan, ...]:
@@ -243,6 +293,7 @@ class Recommendation:
             },
             "pareto": [item.to_dict() for item in self.pareto],
             "nearest": [plan.to_dict(language) for plan in self.nearest],
+            "openings": [fix.to_dict(language) for fix in self.openings],
             "warnings": [warning.to_dict(language) for warning in self.warnings],
             "rejected": {
                 gpu: {"code": code, "text": say(f"missing.card.{code}", language)}

@@ -17,10 +17,8 @@ from configurator.cost.prices import Price, card_price, per_usd
 from configurator.cost.ranges import ZERO, Range
 from configurator.cost.terms import Terms, make_terms
 from configurator.errors import InputError
-from configurator.estimate import architecture_of, mtp_by_default
+from configurator.estimate import architecture_of, held_memory, served_precisions
 from configurator.intervals import interval
-from configurator.memory.kv_cache import resolve_kv_precision
-from configurator.memory.serving import serving_memory
 from configurator.memory.training import training_memory
 from configurator.memory.weights import resolve_precision
 from configurator.performance import serving_speed, training_speed
@@ -40,7 +38,7 @@ from configurator.recommend.candidates import (
 from configurator.recommend.limits import Found, Limit, limits_of, score_of
 from configurator.recommend.request import MAX_MONEY, Request
 from configurator.recommend.tiers import Tier
-from configurator.scenario import Scenario
+from configurator.scenario import Hardware, Scenario
 
 # What shards optimizer and weights over the data-parallel ranks where the user left it open.
 _SHARDING = {"transformers": "fsdp", "fsdp": "fsdp", "deepspeed": "zero3", "megatron": "zero1"}
@@ -113,11 +111,36 @@ def search(request: Request, catalog: Catalog, tiers: tuple[Tier, ...]) -> Searc
         # Twice as far beyond counts the same everywhere, and each further limit a little more.
         distance += np.log1p(limit.excess) + 0.25 * (limit.excess > 0)
         broken += limit.excess > 0
+    distance += _speed_to_come(found, limits, rows.tier[found.row])
     feasible = found.legal & (broken == 0)
     return Search(
         request, catalog, tiers, terms, cards, rows, prices, rejected, arch, variants, found, sums,
         limits, feasible, distance, broken, score_of(request, rows, sums, found), beside,
     )  # fmt: skip
+
+
+_SPEED_LIMITS = ("ttft", "user_tokens", "output_tokens", "train_tokens")
+
+
+def _speed_to_come(found: Found, limits: Sequence[Limit], tier: Ints) -> Floats:
+    """What candidates without room are beyond limits of speed at least, were there room.
+
+    Their own speed is not known: that of the best candidate with room stands in, of the same card
+    or else of the same tier, so that lacking memory does not look like being fast.
+    """
+    beyond = np.zeros(len(tier))
+    for limit in limits:
+        if limit.code in _SPEED_LIMITS:
+            beyond += np.log1p(limit.excess) + 0.25 * (limit.excess > 0)
+    known = found.required <= found.room
+    if not beyond.any() or known.all():
+        return np.zeros(len(tier))
+    stand_in = np.full(len(tier), np.inf)
+    for group in (found.group, tier):
+        least = np.full(int(group.max()) + 1, np.inf)
+        np.minimum.at(least, group[known], beyond[known])
+        stand_in = np.where(np.isinf(stand_in), least[group], stand_in)
+    return np.where(known | np.isinf(stand_in), 0.0, stand_in)
 
 
 def _second(request: Request) -> Request:
@@ -238,8 +261,11 @@ def card_mask(
     rejected: dict[str, str] = dict(cards.left_out)
     keep = np.ones(len(cards.gpus), dtype=bool)
     for place, (gpu, price) in enumerate(zip(cards.gpus, prices)):
+        if (only and gpu.id not in only) or gpu.id in without:
+            rejected[gpu.id] = "not_chosen"
+            keep[place] = False
+            continue
         reasons = (
-            ("not_chosen", (only and gpu.id not in only) or gpu.id in without),
             ("vendor", request.vendors and gpu.vendor not in request.vendors),
             ("segment", request.segments and gpu.segment not in request.segments),
             ("form_factor", request.form_factors and gpu.form_factor not in request.form_factors),
@@ -341,14 +367,8 @@ def _evaluate(
             latency[fits] = 1.0 / rate[fits]
     else:
         inference = scenario.serving
-        kv_precision = resolve_kv_precision(
-            scenario.kv_cache_precision, scenario.engine, precision, arch.native_precision,
-            arch.quantization,
-        )  # fmt: skip
-        cache = serving_memory(
-            arch, precision, kv_precision, scenario.engine, inference, device.memory_bytes, tensor,
-            pipeline, expert, data, with_mtp=mtp_by_default(arch, scenario.engine),
-        )  # fmt: skip
+        _, kv_precision = served_precisions(scenario, arch)
+        cache = held_memory(scenario, arch, device.memory_bytes, tensor, pipeline, expert, data)
         required, room = np.broadcast_to(cache.required, size), np.broadcast_to(cache.budget, size)
         holds = np.broadcast_to(cache.max_concurrency, size)
         fits = np.flatnonzero(required <= room)
@@ -395,3 +415,15 @@ def best_of_groups(search: Search, among: Flags, score: Floats) -> Ints:
     at = at[np.lexsort((found.tensor[at], rows.count[row], -speed, total, found.group[at]))]
     _, first = np.unique(found.group[at], return_index=True)
     return at[first]
+
+
+def scenario_of(found: Search, at: int) -> Scenario:
+    """Return a candidate as a scenario with hardware."""
+    f = found.found
+    gpu = found.cards.gpus[int(found.rows.card[f.row[at]])]
+    hardware = Hardware(
+        gpu=gpu.id, gpu_count=int(found.rows.count[f.row[at]]),
+        tensor_parallel=int(f.tensor[at]), pipeline_parallel=int(f.pipeline[at]),
+        expert_parallel=int(f.expert[at]), data_parallel=int(f.data[at]),
+    )  # fmt: skip
+    return found.variants[int(f.variant[at])].scenario.model_copy(update={"hardware": hardware})

@@ -17,6 +17,12 @@ LOCALES = {"en": "en-US", "zh": "zh-CN"}
 
 
 @pytest.fixture(autouse=True)
+def _viewer_at_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """AppTest's client is a mock whose address is a mock too."""
+    monkeypatch.setattr(type(st.context), "ip_address", property(lambda _: None))
+
+
+@pytest.fixture(autouse=True)
 def _fresh_caches() -> Iterator[None]:
     logging.getLogger("streamlit").setLevel(logging.ERROR)
     st.cache_data.clear()

@@ -27,6 +27,6 @@ def test_every_measured_quantity_is_shown_somewhere() -> None:
 
 def test_scatter_is_a_valid_figure() -> None:
     cases = [c for c in REPORT["cases"] if c["quantity"] == "performance.tpot_s"]
-    figure = evidence.scatter(cases, "x", "y")
+    figure = evidence.scatter(cases, "x", "y", "rule", "en")
     go.Figure(figure.to_dict())
     assert sum(len(trace.x) for trace in figure.data[1:]) == len(cases)

@@ -14,23 +14,22 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from configurator import link
-from configurator.app import machine, machine_view
-from configurator.app.machine import is_loopback
-from configurator.app.machine_view import (
+from configurator.app import machine, machine_view, viewers
+from configurator.app.machine_fit import instead, place, to_stop, verdict
+from configurator.app.machine_jobs import (
     Job,
+    assumed,
     compare,
     difference,
-    here,
-    holders,
-    instead,
     jobs,
     known_model,
     metrics_text,
-    place,
+)
+from configurator.app.machine_view import (
+    here,
+    holders,
     problem_text,
     tile,
-    to_stop,
-    verdict,
     with_system_memory,
 )
 from configurator.estimate import estimate
@@ -164,10 +163,12 @@ def test_cards_are_shown(language: str) -> None:
         at = opened(language)
         at.toggle(key="watch").set_value(True)
         healthy(at.run())
-    text = said(at)
-    assert "37 %" in text
-    assert messages(language)["app.not_reported"] in text
-    assert len(at.get("plotly_chart")) == 2
+    (tiles,) = (part.proto.body for part in at.get("html") if '"gpu-tile"' in part.proto.body)
+    assert tiles.count('class="gpu-tile"') == 2
+    assert "37 %" in tiles
+    assert messages(language)["app.not_reported"] in tiles
+    (chart,) = at.get("plotly_chart")
+    assert chart.proto.spec.count('"bdata"') == 2 * 2 * 2  # two panels, two cards, x and y
     assert at.success or at.warning
 
 
@@ -189,17 +190,19 @@ def test_a_recording_goes_on_without_the_tab(tmp_path: Path) -> None:
 
 
 def test_others_are_told_where_it_is(language: str) -> None:
-    with machine_of(CARD) as read, patch.object(machine, "is_loopback", return_value=False):
+    with machine_of(CARD) as read, patch.object(viewers, "is_loopback", return_value=False):
         at = opened(language, LINK)
     read.assert_not_called()
     assert "CONFIGURATOR_LIVE_VIEWERS" in at.info[0].value
 
 
 def test_loopback() -> None:
-    assert is_loopback(None)
-    assert is_loopback("127.0.0.1")
-    assert is_loopback("::1")
-    assert not is_loopback("10.0.0.4")
+    assert viewers.is_loopback(None)
+    assert viewers.is_loopback("127.0.0.1")
+    assert viewers.is_loopback("::1")
+    assert viewers.is_loopback("::ffff:127.0.0.1")
+    assert not viewers.is_loopback("somewhere")
+    assert not viewers.is_loopback("10.0.0.4")
 
 
 # --------------------------------------------------------------------------- words
@@ -225,10 +228,10 @@ def test_silence_is_not_zero() -> None:
 
 
 def test_fits_beside_what_runs() -> None:
-    placing = place(asked(), [busy(CARD, (1, 1.0, "a"))])
+    placing = place(asked(), [busy(CARD, (1, 1.5, "a"))])
     assert placing is not None
     assert placing.state == "now"
-    # vLLM takes 92 % of a card by itself: more than is free beside 1 GiB, so it must be told.
+    # vLLM takes 92 % of a card by itself: more than is free beside 1.5 GiB, so it must be told.
     assert placing.share is not None
     assert placing.answer.memory.total_gib <= (placing.free_gib or 0)
     text = verdict(placing, asked(), "en")
@@ -443,7 +446,7 @@ def test_a_training_job() -> None:
     job = running(command, 40.0)
     assert job.answer is not None
     assert "sequences" in difference(job, "en")
-    assert "sequence_length" in machine_view.assumed(job)
+    assert "sequence_length" in assumed(job)
 
 
 def test_metrics_are_rates_after_two_readings() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime
 from pathlib import Path
 
 import plotly.graph_objects as go
@@ -10,12 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from configurator.app import charts, numbers, views
+from configurator import numbers
+from configurator.app import charts, views
 from configurator.app.form import changed_fields, default_form, form_of, scenario_of
-from configurator.app.inputs import clean_name, read_config
+from configurator.app.own_model import clean_name
 from configurator.app.presets import ladder, ladder_sizes, nearest_step, presets
 from configurator.catalog import load_catalog
-from configurator.errors import InputError
 from configurator.estimate import estimate
 from configurator.scenario import Hardware, Inference, Scenario, Training
 from configurator.words import messages
@@ -119,7 +120,8 @@ def test_figures_are_valid_and_whole(preset, language: str) -> None:  # type: ig
         assert all(low <= y <= high for low, y, high in zip(data.low, data.y, data.high))
         assert views.curve_text(data, language)
         figures.append(charts.curve(data))
-    figures.append(charts.history([1, 2], [("a", [1.0, None])], "GiB", 24.0))
+    now, panel = datetime.now(), charts.Panel("GiB", 24.0, (("a", (1.0, None)),))
+    figures.append(charts.history([now, now], (panel, panel)))
     for figure in figures:
         go.Figure(figure.to_plotly_json())  # raises on a property that Plotly does not have
 
@@ -181,8 +183,3 @@ def test_file_names_are_cleaned(name: str) -> None:
     cleaned = clean_name(name)
     assert cleaned
     assert re.fullmatch(r"[A-Za-z0-9 ._-]{1,64}", cleaned)
-
-
-def test_upload_limit() -> None:
-    with pytest.raises(InputError, match="MB"):
-        read_config(b" " * (3 << 20))

@@ -1,12 +1,23 @@
 """The purchasing sheet: a plan, its files, own prices, plans side by side."""
 
+import json
+
+from hypothesis import given
+from hypothesis import strategies as st
+
 from configurator.app import purchase
 from configurator.app.presets import presets
 from configurator.errors import InputError
 from configurator.link import encode
 from configurator.recommend import recommend
 from configurator.recommend.request import Request
-from tests.app.conftest import healthy, said, start
+from configurator.words import say
+from tests.app.conftest import healthy, query, said, start
+
+
+def names_of(**limits: float) -> list[str]:
+    """Return the plans of the first preset's sheet by name."""
+    return list(purchase.plans_of(recommend(Request(scenario=presets()[0].scenario, **limits))))
 
 
 def test_sheet_of_every_preset(language: str) -> None:
@@ -20,15 +31,17 @@ def test_link_with_cards_opens_that_plan() -> None:
     found = recommend(Request(scenario=presets()[0].scenario))
     plan = found.tiers["sme"][0]
     at = start("en", page="purchase", **encode(plan.scenario))
-    assert at.selectbox(key="purchase_plan").value == "sme:0"
+    assert at.selectbox(key="purchase_plan").value == f"sme:{plan.gpu}"
 
 
 def test_choosing_a_plan_puts_its_cards_into_the_link() -> None:
     at = start("en", page="purchase", **encode(presets()[0].scenario))
-    at.selectbox(key="purchase_plan").set_value("enterprise:0").run()
+    picker = at.selectbox(key="purchase_plan")
+    wanted = next(name for name in names_of() if name.startswith("enterprise:"))
+    picker.set_value(wanted).run()
     healthy(at)
-    assert at.query_params["g"] != ["auto"]
-    assert at.selectbox(key="purchase_plan").value == "enterprise:0"
+    assert query(at)["g"] == wanted.partition(":")[2]
+    assert at.selectbox(key="purchase_plan").value == wanted
 
 
 def test_terms_change_the_total() -> None:
@@ -42,14 +55,77 @@ def test_plans_side_by_side(language: str) -> None:
     found = recommend(Request(scenario=presets()[0].scenario))
     table = purchase.compared([found.tiers["sme"][0], found.tiers["enterprise"][0]], language)
     assert len(table.columns) == 4
-    assert (table[""] == "≠").any()
+    assert (table[purchase.DIFFERS] == "≠").any()
     assert "★" in table.to_string()
 
 
 def test_one_plan_is_not_compared() -> None:
     at = start("en", page="purchase", **encode(presets()[0].scenario))
-    at.multiselect(key="purchase_compare").set_value(["sme:0"]).run()
+    at.multiselect(key="purchase_compare").set_value(names_of()[:1]).run()
     assert "two plans" in said(healthy(at))
+
+
+def test_plans_side_by_side_are_carried_by_the_link(language: str) -> None:
+    at = start(language, page="purchase", **encode(presets()[0].scenario))
+    chosen = names_of()[1:5]
+    at.multiselect(key="purchase_compare").set_value(chosen).run()
+    healthy(at)
+    shared = query(at)
+    assert shared["cmp"] == ",".join(chosen)
+    # Another browser, or this one after a reload.
+    other = start(language, page="purchase", **shared)
+    assert other.multiselect(key="purchase_compare").value == chosen
+    assert not other.warning
+    # Back, which gives the address before.
+    other.query_params["cmp"] = ",".join(chosen[:2])
+    assert healthy(other.run()).multiselect(key="purchase_compare").value == chosen[:2]
+
+
+def test_no_plan_side_by_side_stays_none() -> None:
+    at = start("en", page="purchase", **encode(presets()[0].scenario))
+    at.multiselect(key="purchase_compare").set_value([]).run()
+    healthy(at)
+    assert query(at)["cmp"] == "none"
+    assert start("en", page="purchase", **query(at)).multiselect(key="purchase_compare").value == []
+
+
+def test_a_links_plans_that_cannot_be_shown_are_said(language: str) -> None:
+    asked = encode(presets()[0].scenario)
+    at = start(language, page="purchase", **asked, cmp="sme:nosuch")
+    assert "cmp=sme:nosuch" in said(at)
+    assert len(at.multiselect(key="purchase_compare").value) > 1
+    # A card that no class of buyer would take for this question.
+    at = start(language, page="purchase", **asked, cmp="individual:gb300")
+    assert "GB300" in said(at)
+    assert at.multiselect(key="purchase_compare").value == []
+
+
+def test_terms_are_carried_by_the_link() -> None:
+    at = start("en", page="purchase", **encode(presets()[0].scenario))
+    at.segmented_control(key="purchase_years").set_value(5).run()
+    at.segmented_control(key="purchase_utilisation").set_value(0.25).run()
+    shared, total = query(healthy(at)), at.metric[1].value
+    other = start("en", page="purchase", **shared)
+    assert other.metric[1].value == total
+    assert other.segmented_control(key="purchase_utilisation").value == 0.25
+    odd = start("en", page="purchase", **{**shared, "busy": "0.33"})
+    assert odd.segmented_control(key="purchase_utilisation").value == 0.33
+
+
+def test_limits_of_speed_hold_on_the_sheet_too() -> None:
+    slow = next(n for n in names_of() if n not in names_of(user_tokens_per_s_limit=60))
+    at = start("en", page="purchase", **encode(presets()[0].scenario), tps="60", cmp=slow)
+    assert at.multiselect(key="purchase_compare").value == []
+
+
+def test_a_budget_keeps_its_worth_in_another_currency() -> None:
+    asked = encode(presets()[0].scenario, currency="USD")
+    at = start("en", page="purchase", **asked, bud="individual:20000")
+    at.session_state["_currency"] = "CNY"
+    healthy(at.run())
+    kind, _, budget = query(at)["bud"].partition(":")
+    assert kind == "individual"
+    assert 100_000 < float(budget) < 200_000
 
 
 def test_an_unusable_question_is_said_plainly(language: str, monkeypatch) -> None:
@@ -60,3 +136,58 @@ def test_an_unusable_question_is_said_plainly(language: str, monkeypatch) -> Non
     at = start(language, page="purchase", **encode(presets()[0].scenario))
     assert at.error
     assert "hardware.gpu_count" in said(at)
+
+
+def test_ends_of_an_assumption_have_their_unit(language: str) -> None:
+    money = purchase.swing_end("card_price", 3999, "USD", language)
+    assert "$3,999" in money
+    assert purchase.swing_end("resale", 0.3, "USD", language) == "30%"
+    assert purchase.swing_end("years", 5, "USD", language) == "5"
+
+
+@given(st.floats(1, 1e9), st.floats(1.001, 100))
+def test_an_axis_has_a_few_round_sums(low: float, factor: float) -> None:
+    ticks = purchase.money_ticks(low, low * factor, "USD", "en")
+    assert 1 <= len(ticks["tickvals"]) <= purchase.MOST_TICKS + 1
+    assert all(low * 0.999 <= value <= low * factor * 1.001 for value in ticks["tickvals"])
+    assert len(ticks["ticktext"]) == len(ticks["tickvals"])
+
+
+def test_the_tornado_says_what_its_colours_and_sums_are(language: str) -> None:
+    at = start(language, page="purchase", **encode(presets()[0].scenario, currency="USD"))
+    drawn = json.loads(at.get("plotly_chart")[0].proto.spec)
+    assert all("$" in text for text in drawn["layout"]["xaxis"]["ticktext"])
+    assert any("%" in name for name in drawn["data"][0]["y"])
+    assert say("app.purchase.tornado_note", language, total="")[:10] in said(at)
+
+
+def test_cards_of_the_link_beyond_the_first_plans_are_shown(language: str) -> None:
+    asked = presets()[0].scenario
+    first = {name.partition(":")[2] for name in names_of()}
+    other = "h100-sxm"
+    assert other not in first
+    plan = recommend(Request(scenario=asked, gpus=(other,))).plans[0]
+    at = start(language, page="purchase", **encode(plan.scenario))
+    assert at.selectbox(key="purchase_plan").value == f"{plan.tier}:{other}"
+    assert not at.info
+    # A number of them that no plan has is said; the kind of card is kept.
+    at = start(language, page="purchase", **{**encode(plan.scenario), "c": "999"})
+    assert at.selectbox(key="purchase_plan").value.endswith(f":{other}")
+    assert "999" in said(at)
+
+
+def test_a_plan_to_compare_beyond_the_first_ones_is_shown() -> None:
+    asked = encode(presets()[0].scenario)
+    at = start("en", page="purchase", **asked, cmp="enterprise:h100-sxm,individual:rtx-4090")
+    assert at.multiselect(key="purchase_compare").value == [
+        "enterprise:h100-sxm", "individual:rtx-4090",
+    ]  # fmt: skip
+
+
+def test_plans_beyond_the_first_keep_their_rank() -> None:
+    asked = presets()[0].scenario
+    request = Request(scenario=asked)
+    plans = purchase.plans_of(recommend(request))
+    more = purchase.with_wanted(plans, asked, ("enterprise:h100-sxm",), request)
+    assert set(more) - set(plans) == {"enterprise:h100-sxm"}
+    assert more["enterprise:h100-sxm"].rank > purchase.SHOWN_PLANS

@@ -11,9 +11,10 @@ import plotly.graph_objects as go
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from configurator import link
-from configurator.app import numbers, techniques_page
+from configurator import link, numbers
+from configurator.app import techniques_charts
 from configurator.app.presets import presets
+from configurator.app.techniques_page import STATES, WITH_NUMBERS
 from configurator.estimate import estimate
 from configurator.scenario import Hardware, Scenario
 from configurator.techniques import techniques
@@ -84,7 +85,10 @@ def test_details_have_figures_parts_and_code(preset: str, language: str) -> None
     assert [block.value for block in at.code] == [
         file.text.strip() for file in technique.code_files
     ]
-    assert len(at.get("plotly_chart")) == 2
+    drawn = ["overview", "parts"]
+    if not scenario.is_training and technique.speed_ratio is not None:
+        drawn.append("by load")
+    assert len(at.get("plotly_chart")) == len(drawn)
     assert say("app.techniques.figure_required_gib", language) in said(at)
 
 
@@ -185,11 +189,12 @@ def test_addresses_are_no_links(text: str) -> None:
 def test_figures_are_valid(preset: str, language: str) -> None:
     answer = estimate(on_cards(preset))
     found = techniques(answer.scenario)
-    shown = [t for state in techniques_page.WITH_NUMBERS
-             for t in techniques_page.order(found, state)]  # fmt: skip
-    figures = [techniques_page.overview(answer, shown, language)]
+    shown = [t for state in WITH_NUMBERS
+             for t in techniques_charts.order(found, state)]  # fmt: skip
+    figures = [techniques_charts.overview(answer, shown, language)]
     figures += [
-        techniques_page.detail(technique, answer.memory.budget_gib, language) for technique in shown
+        techniques_charts.detail(technique, answer.memory.budget_gib, language)
+        for technique in shown
     ]
     for figure in figures:
         go.Figure(figure.to_plotly_json())  # raises on a property that Plotly does not have
@@ -197,9 +202,31 @@ def test_figures_are_valid(preset: str, language: str) -> None:
     edge = overview.layout.xaxis.range[1]
     assert all(size <= edge for trace in overview.data for size in trace.x)
     cut = any(side.required_gib > edge for t in shown for side in (t.before, t.after))
-    assert techniques_page.is_cut(answer, shown) == cut
-    alt = techniques_page.overview_text(answer, shown, language)
+    assert techniques_charts.is_cut(answer, shown) == cut
+    alt = techniques_charts.overview_text(answer, shown, language)
     assert all(technique.name(language) in alt for technique in shown)
+
+
+def test_chart_by_load_meets_the_figures(language: str) -> None:
+    scenario = on_cards("chat-10")
+    for technique in techniques(scenario):
+        if technique.state != "available" or technique.speed_ratio is None:
+            continue
+        assert technique.scenario is not None
+        figure = techniques_charts.by_load(scenario, technique.scenario, language)
+        go.Figure(figure.to_plotly_json())
+        for trace, side in zip(figure.data, (technique.before, technique.after)):
+            assert side is not None
+            place = list(trace.x).index(scenario.serving.concurrency)
+            assert trace.y[place] == pytest.approx(side.tokens_per_s)
+
+
+@pytest.mark.parametrize("preset", sorted(CARDS))
+def test_speed_is_said_where_something_runs(preset: str) -> None:
+    for technique in techniques(on_cards(preset)):
+        if technique.after is not None:
+            text, _ = techniques_charts.speed_text(technique, "en")
+            assert bool(text) == (technique.after.fits is not False or bool(technique.speed_ratio))
 
 
 @pytest.mark.parametrize("preset", sorted(CARDS))
@@ -207,7 +234,7 @@ def test_parts_add_up_to_what_is_said(preset: str) -> None:
     for technique in techniques(on_cards(preset)):
         if technique.before is None:
             continue
-        drawn = techniques_page.detail(technique, 80.0, "en").data
+        drawn = techniques_charts.detail(technique, 80.0, "en").data
         for index, side in enumerate((technique.before, technique.after)):
             total = sum(trace.x[index] for trace in drawn)
             assert total == pytest.approx(side.required_gib, rel=0.02, abs=0.3)
@@ -216,21 +243,21 @@ def test_parts_add_up_to_what_is_said(preset: str) -> None:
 @pytest.mark.parametrize("preset", sorted(CARDS))
 def test_savings_come_first_and_say_their_sign(preset: str) -> None:
     found = techniques(on_cards(preset))
-    for state in techniques_page.WITH_NUMBERS:
-        own = techniques_page.order(found, state)
+    for state in WITH_NUMBERS:
+        own = techniques_charts.order(found, state)
         saved = [technique.saved_gib for technique in own]
         assert saved == sorted(saved, reverse=True)
         for technique in own:
-            text, colour = techniques_page.memory_text(technique, "en")
+            text, colour = techniques_charts.memory_text(technique, "en")
             assert (colour == "green") == text.startswith("−")
             assert (colour == "orange") == text.startswith("+")
             assert "(−0 %)" not in text
-    assert sum(len(techniques_page.order(found, s)) for s in techniques_page.STATES) == len(found)
+    assert sum(len(techniques_charts.order(found, s)) for s in STATES) == len(found)
 
 
 def test_nothing_is_fast_that_does_not_fit() -> None:
     for technique in techniques(on_cards("r1-671b")):
         if technique.before is None or technique.before.fits is not False:
             continue
-        rows = {name: before for name, before, _ in techniques_page.figures(technique, "en")}
+        rows = {name: before for name, before, _ in techniques_charts.figures(technique, "en")}
         assert rows["All together, tokens/s"] == "–"

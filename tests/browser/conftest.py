@@ -49,12 +49,14 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def serve(environment: dict[str, str] | None = None) -> Iterator[str]:
+def serve(
+    environment: dict[str, str] | None = None, script: Path = ROOT / "streamlit_app.py"
+) -> Iterator[str]:
     """Start the page on a free loopback port; stop it at the end."""
     port = _free_port()
     process = subprocess.Popen(
         [
-            sys.executable, "-m", "streamlit", "run", str(ROOT / "streamlit_app.py"),
+            sys.executable, "-m", "streamlit", "run", str(script),
             "--server.port", str(port), "--server.address", "127.0.0.1",
             "--server.headless", "true",
         ],
@@ -97,9 +99,13 @@ class Visit:
         self.settle()
         return self.page
 
-    def settle(self) -> None:
-        """Wait until the script rests and the page shows it."""
+    def rest(self) -> None:
+        """Wait until the script rests."""
         expect(self.page.locator(SETTLED)).to_be_attached(timeout=30_000)
+
+    def settle(self) -> None:
+        """Wait until the script rests and the page shows its answer."""
+        self.rest()
         expect(self.page.get_by_test_id("stAlert").first).to_be_visible(timeout=30_000)
 
     def verdict(self) -> str:

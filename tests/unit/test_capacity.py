@@ -51,6 +51,19 @@ def test_same_as_one_estimate_after_another(engine: str, gpu: str, count: int) -
         assert own.output_tokens_per_s_low == pytest.approx(found.output_tokens_per_s.low[place])
 
 
+@pytest.mark.parametrize(
+    "lever",
+    [{"prefix_cache_share": 0.8}, {"speculative_tokens": 3, "acceptance_rate": 0.6}],
+    ids=lambda lever: next(iter(lever)),
+)
+def test_levers_of_the_load_count_as_in_one_estimate(lever: dict[str, float]) -> None:
+    found = load(serving(**lever), [8])
+    own = estimate(serving(users=8, **lever)).performance
+    assert found.ttft_s.value[0] == pytest.approx(own.ttft_s)
+    assert found.output_tokens_per_s.value[0] == pytest.approx(own.output_tokens_per_s)
+    assert found.output_tokens_per_s.value[0] > load(serving(), [8]).output_tokens_per_s.value[0]
+
+
 @pytest.mark.parametrize("engine", ENGINES)
 def test_without_limits_it_is_what_memory_holds(engine: str) -> None:
     most = users_within(serving(engine))

@@ -18,12 +18,15 @@ import pytest
 from configurator.catalog import load_catalog
 from configurator.cost import Range
 from configurator.errors import InputError
-from configurator.export import paper, prices, sheets
+from configurator.export import paper, prices
 from configurator.export.compare import compare
 from configurator.export.facts import facts_of, short_ids
 from configurator.export.paper import paper_html, paper_json, paper_pdf
 from configurator.export.prices import prices_template, read_prices
-from configurator.export.sheets import RUNNING, workbook
+from configurator.export.sheets import assembly, workbook, xlsxwriter
+from configurator.export.sheets.bill import _base, _excel_cents
+from configurator.export.sheets.book import SHEETS, Book
+from configurator.export.sheets.cost import RUNNING
 from configurator.link import decode
 from configurator.recommend import Plan, parse_request, recommend
 from configurator.scenario import parse_scenario
@@ -85,10 +88,10 @@ def find(rows, label: str):
 
 def test_spare_decimals_round_as_the_engine_does():
     # A spreadsheet rounds half a cent up, Python to even: the base moves, the sum does not.
-    assert sheets._excel_cents(5103.125) == 5103.13
-    assert sheets._excel_cents(sheets._base(5103.125, 1.0, 5103.12)) == 5103.12
-    assert sheets._excel_cents(sheets._base(2.675, 1.0, 2.67)) == 2.67
-    assert sheets._base(4.0, 7.1, 28.4) == 4.0
+    assert _excel_cents(5103.125) == 5103.13
+    assert _excel_cents(_base(5103.125, 1.0, 5103.12)) == 5103.12
+    assert _excel_cents(_base(2.675, 1.0, 2.67)) == 2.67
+    assert _base(4.0, 7.1, 28.4) == 4.0
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -204,11 +207,11 @@ def test_text_that_looks_like_a_formula_stays_text(language):
     plan = plan_of("desktop")
     facts = facts_of(plan, plan.request, language)
     out = io.BytesIO()
-    book = sheets.xlsxwriter().Workbook(out, {"in_memory": True, "strings_to_formulas": False})
+    book = xlsxwriter().Workbook(out, {"in_memory": True, "strings_to_formulas": False})
     pairs = ((evil, "+1"), ("@SUM(A1)", "-2"), *facts.scenario)
     fields = {**facts.__dict__, "title": evil, "scenario": pairs, "exclusions": (evil,)}
     fields["notes"] = (evil, "<script>")
-    sheets._Book(book, type(facts)(**fields)).write()
+    assembly.write(Book(book, type(facts)(**fields)))
     book.close()
     book = openpyxl.load_workbook(io.BytesIO(out.getvalue()))
     texts = [
@@ -225,7 +228,7 @@ def test_text_that_looks_like_a_formula_stays_text(language):
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_every_sheet_prints_on_one_page_width(language):
     book = openpyxl.load_workbook(io.BytesIO(book_of("desktop", language)))
-    assert book.sheetnames == [name(sheet, language) for sheet in sheets._SHEETS]
+    assert book.sheetnames == [name(sheet, language) for sheet in SHEETS]
     for sheet in book:
         assert sheet.print_area
         assert sheet.page_setup.paperSize == 9
@@ -490,3 +493,18 @@ def test_compare_refuses_what_it_cannot_compare():
     for plans in ([plan], [plan] * 5, [plan, other]):
         with pytest.raises(InputError):
             compare(plans)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_limits_moved_for_a_class_of_buyer_are_on_paper(language):
+    asked = {
+        "scenario": {"model": "Qwen/Qwen3-8B"}, "owned": {"rtx-4090": 2},
+        "tiers": {"individual": {"max_budget": 20_000}}, "accept_tight": True,
+    }  # fmt: skip
+    request = parse_request(asked)
+    plan = recommend(request).plans[0]
+    rows = paper_html(plan, request, language, "http://localhost/")
+    assert "20,000" in rows
+    assert "2 × GeForce RTX 4090" in rows
+    assert say("app.tier.individual", language) in rows
+    assert say("export.fits.tight", language) in rows

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, get_args
 from urllib.parse import parse_qsl, urlencode
@@ -278,6 +279,56 @@ def test_bad_limit_is_said(value: str) -> None:
     assert scenario == link.decode(BASE)[0]
 
 
+sums = st.dictionaries(st.sampled_from(link.BUYERS), st.floats(0.01, link.MAX_SUM), max_size=3)
+purchases = st.builds(
+    link.Buying,
+    years=st.none() | st.integers(1, 5),
+    utilisation=st.none() | st.floats(0.001, 1),
+    owned=st.dictionaries(st.sampled_from(GPUS), st.integers(1, 100), max_size=8),
+    compared=st.none()
+    | st.lists(
+        st.builds("{}:{}".format, st.sampled_from(link.BUYERS), st.sampled_from(GPUS)),
+        max_size=4, unique=True,
+    ).map(tuple),
+    budgets=sums,
+    powers=sums,
+    accept_tight=st.booleans(),
+)  # fmt: skip
+
+
+@settings(max_examples=200, deadline=None)
+@given(purchases)
+def test_any_purchase_round_trips(buying: link.Buying) -> None:
+    scenario = parse_scenario({"model": "Qwen/Qwen3-8B"})
+    parameters = link.encode(scenario, buying=buying)
+    query = dict(parse_qsl(urlencode(parameters), keep_blank_values=True))
+    assert link.buying_of(query) == buying
+    assert link.decode(query) == (scenario, [])
+
+
+@pytest.mark.parametrize(
+    ("parameter", "value"),
+    [
+        ("yrs", "0"), ("yrs", "6"), ("yrs", "three"), ("busy", "0"), ("busy", "1.5"),
+        ("own", ""), ("own", "rtx-4090"), ("own", "rtx-4090:0"), ("own", "rtx-4090:-1"),
+        ("own", "nosuch:2"), ("own", "rtx-4090:1,rtx-4090:2"), ("own", "rtx-4090:99999"),
+        ("cmp", ""), ("cmp", "sme"), ("cmp", "nobody:l40s"), ("cmp", "sme:nosuch"),
+        ("cmp", "sme:l40s,sme:l40s"), ("cmp", "sme:0"),
+        ("cmp", ",".join(f"sme:{gpu}" for gpu in GPUS[:5])),
+        ("bud", "sme:0"), ("bud", "sme:nan"), ("bud", "me:5"), ("watt", "sme:1e99"),
+        ("watt", "sme"), ("tight", "yes"),
+    ],
+)  # fmt: skip
+def test_bad_purchase_is_said_and_costs_only_itself(parameter: str, value: str) -> None:
+    good = {"yrs": "5", "own": "rtx-4090:1,rtx-3090:2", "cmp": "sme:l40s,enterprise:h100-sxm"}
+    query = {**BASE, **good, parameter: value}
+    scenario, problems = link.decode(query)
+    assert [(p.parameter, p.code) for p in problems] == [(parameter, "bad_value")]
+    assert scenario == link.decode(BASE)[0]
+    kept = {k: v for k, v in query.items() if k != parameter}
+    assert link.buying_of(query) == link.buying_of(kept)
+
+
 def golden_links() -> list[tuple[str, str]]:
     lines = GOLDEN.read_text(encoding="utf-8").splitlines()
     rows = [line.split("\t") for line in lines if line and not line.startswith("#")]
@@ -290,8 +341,12 @@ def test_old_links_keep_their_meaning(query: str, expected: str) -> None:
     assert problems == []
     wanted = json.loads(expected)
     limits = wanted.pop("limits", [None, None])
+    buying = wanted.pop("buying", {})
     assert json.loads(scenario.model_dump_json(exclude_none=True)) == wanted
     assert list(link.limits_of(dict(parse_qsl(query)))) == limits
+    assert json.loads(json.dumps(asdict(link.buying_of(dict(parse_qsl(query)))))) == {
+        **json.loads(json.dumps(asdict(link.Buying()))), **buying,
+    }  # fmt: skip
 
 
 def test_names_are_never_reused() -> None:

@@ -17,6 +17,7 @@ from configurator.catalog import load_catalog
 from configurator.device import Device, from_catalog, stack
 from configurator.performance import Speculative, serving_speed, training_speed
 from configurator.performance.coefficients import coefficients, data_class, efficiency
+from configurator.performance.serving import make_plan, static_share
 from configurator.performance.steps import combine, prefill, total, touched_experts
 from configurator.performance.workload import stack_workloads, workload
 from configurator.scenario import Inference, Training
@@ -119,6 +120,66 @@ def test_a_longer_context_never_decodes_faster(case: dict[str, Any], more: int) 
     assert speed(case, input=case["input"] + more).tpot_s >= speed(case).tpot_s * (1 - 1e-9)
 
 
+@settings(max_examples=100, deadline=None)
+@given(cases, st.integers(1, 30_000), st.sampled_from((2_000, 40_000, 50_000_000)))
+def test_a_longer_prompt_never_gets_its_first_token_sooner(
+    case: dict[str, Any], more: int, room: int
+) -> None:
+    short = speed(case, room=room)
+    long = speed(case, room=room, input=case["input"] + more)
+    assert long.ttft_s >= short.ttft_s * (1 - 1e-9)
+
+
+@settings(max_examples=80, deadline=None)
+@given(cases, st.integers(1, 16), st.floats(0, 1), st.floats(0, 1))
+def test_more_accepted_drafts_are_never_slower(
+    case: dict[str, Any], drafts: int, one: float, other: float
+) -> None:
+    low, high = (
+        speed(case, draft=Speculative(drafts, accepted)) for accepted in sorted((one, other))
+    )
+    assert high.output_tokens_per_s >= low.output_tokens_per_s * (1 - 1e-9)
+    assert high.tpot_s <= low.tpot_s * (1 + 1e-9)
+    for found in (low, high):
+        assert found.tpot_s_low <= found.tpot_s <= found.tpot_s_high
+
+
+@settings(max_examples=80, deadline=None)
+@given(cases, st.floats(0, 0.99), st.floats(0, 0.99))
+def test_a_larger_known_prefix_never_delays_the_first_token(
+    case: dict[str, Any], one: float, other: float
+) -> None:
+    less, more = (speed(case, prefix=share) for share in sorted((one, other)))
+    assert more.ttft_s <= less.ttft_s * (1 + 1e-9)
+    assert more.output_tokens_per_s >= less.output_tokens_per_s * (1 - 1e-9)
+
+
+@settings(max_examples=80, deadline=None)
+@given(cases, st.floats(1.01, 4.0), st.floats(1.01, 4.0))
+def test_a_faster_card_is_never_slower(
+    case: dict[str, Any], bandwidth: float, compute: float
+) -> None:
+    device = card(case["gpu"])
+    faster = replace(
+        device,
+        bandwidth_bytes_per_s=device.bandwidth_bytes_per_s * bandwidth,
+        rates={name: rate * compute for name, rate in device.rates.items()},
+    )
+    slow, fast = speed(case), speed(case, faster)
+    assert fast.ttft_s <= slow.ttft_s * (1 + 1e-9)
+    assert fast.tpot_s <= slow.tpot_s * (1 + 1e-9)
+    for name in QUANTITIES[2:]:
+        assert getattr(fast, name) >= getattr(slow, name) * (1 - 1e-9), name
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.integers(1, 4096), st.floats(1, 1e6), st.floats(1, 1e6))
+def test_static_batches_are_never_faster(requests: int, output: float, decode: float) -> None:
+    share = static_share(requests, min(output, decode), decode)
+    assert 0.5 <= share <= 1
+    assert share >= static_share(requests + 1, min(output, decode), decode) - 1e-12
+
+
 @settings(max_examples=40, deadline=None)
 @given(cases)
 def test_arrays_give_what_scalars_give(case: dict[str, Any]) -> None:
@@ -141,6 +202,14 @@ def test_a_full_cache_queues_requests() -> None:
     assert full.detail["queue"] > 0 == free.detail["queue"]
     assert full.ttft_s > free.ttft_s
     assert full.output_tokens_per_s < free.output_tokens_per_s
+
+
+@pytest.mark.parametrize(("gpu", "chunk"), [("h100-sxm", 8192), ("l40s", 2048)])
+def test_vllm_takes_smaller_chunks_on_smaller_cards(gpu: str, chunk: int) -> None:
+    plan = make_plan(models()[0], "bf16", "vllm", Inference(), card(gpu), 1, 1, 1, 1)
+    assert plan.chunk == chunk
+    own = Inference(max_num_batched_tokens=512)
+    assert make_plan(models()[0], "bf16", "vllm", own, card(gpu), 1, 1, 1, 1).chunk == 512
 
 
 def test_levers_act_as_they_should() -> None:
@@ -176,7 +245,6 @@ def test_combine_lies_between_the_larger_and_the_sum() -> None:
 
 def test_stacked_models_give_what_single_ones_give() -> None:
     device = card("h100-sxm")
-    from configurator.performance.serving import make_plan
 
     sums = [workload(m, "bf16", "bf16", "vllm") for m in models()]
     c = coefficients("serving", "vllm", "16bit", device)

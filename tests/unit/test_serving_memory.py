@@ -165,3 +165,29 @@ def test_an_older_release_reserves_more_for_its_sampler():
 @given(version=st.text(max_size=30), rows=st.integers(1, 2048))
 def test_any_text_is_a_version(version, rows):
     assert _pool(version, max_num_seqs=rows) >= _pool(version, max_num_seqs=2 * rows)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    engine=st.sampled_from(ENGINES), gib=st.floats(1, 90), users=st.integers(1, 64),
+    margin=st.floats(0, 0.3),
+)  # fmt: skip
+def test_layers_that_do_not_fit_lie_in_host_memory(engine, gib, users, margin):
+    precision = "q4_k_m" if engine == "llama_cpp" else "bf16"
+    ask = (arch(LLAMA_8B), precision, "bf16", engine, Inference(concurrency=users), gib * GIB)
+    all_here = serving_memory(*ask)
+    held = serving_memory(*ask, offload_margin=margin)
+    if engine == "tensorrt_llm" or all_here.required * (1 + margin) <= all_here.budget:
+        assert float(held.host) == 0
+        assert float(held.required) == float(all_here.required)
+        return
+    assert held.host_layers == round(float(held.host_layers))
+    assert 0 < held.host_share <= 1
+    moved = all_here.weights - held.weights
+    if engine == "llama_cpp":
+        moved = moved + all_here.kv_cache - held.kv_cache
+    assert float(moved) == pytest.approx(float(held.host), rel=1e-6)
+    assert float(held.required) == pytest.approx(
+        float(held.weights + held.kv_cache + held.activations + held.framework)
+    )
+    assert held.host_share == 1 or held.required * (1 + margin) <= held.budget * (1 + 1e-9)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import math
 import re
+from decimal import Decimal
 from functools import lru_cache
 
 from babel import Locale
@@ -33,10 +34,25 @@ def plain(text: str) -> str:
     return _ADDRESS.sub(_JOINER, _MARKDOWN.sub(r"\\\1", " ".join(text.split())))
 
 
+@lru_cache(maxsize=4)
+def _groups_as_python(language: str) -> bool:
+    """Whether a language groups digits as Python does; a page has hundreds of numbers."""
+    return babel_decimal(1234567.5, "#,##0.0", locale=locale_of(language)) == f"{1234567.5:,.1f}"
+
+
 def decimal(value: float, language: str, digits: int = 0) -> str:
-    """Return a number with grouping and at most ``digits`` decimals."""
+    """Return a number with grouping and ``digits`` decimals."""
+    rounded = round(value, digits) + 0.0
+    if _groups_as_python(language):
+        return f"{Decimal(str(rounded)):,.{digits}f}"
     pattern = "#,##0" + ("." + "0" * digits if digits else "")
-    return babel_decimal(round(value, digits) + 0.0, pattern, locale=locale_of(language))
+    return str(babel_decimal(rounded, pattern, locale=locale_of(language)))
+
+
+def trimmed(value: float, language: str, digits: int) -> str:
+    """Return a number with grouping and at most ``digits`` decimals."""
+    text = decimal(value, language, digits)
+    return text.rstrip("0").rstrip(".,") if digits else text
 
 
 def significant(value: float, language: str, digits: int = 3) -> str:
@@ -46,9 +62,8 @@ def significant(value: float, language: str, digits: int = 3) -> str:
     places = digits - 1 - math.floor(math.log10(abs(value)))
     rounded = round(value, places)
     if abs(rounded) >= COMPACT_FROM.get(language, 1_000_000):
-        return format_compact_decimal(rounded, locale=locale_of(language), fraction_digits=1)
-    text = decimal(rounded, language, max(0, min(places, 6)))
-    return text.rstrip("0").rstrip(".") if "." in text else text
+        return str(format_compact_decimal(rounded, locale=locale_of(language), fraction_digits=1))
+    return trimmed(rounded, language, max(0, min(places, 6)))
 
 
 def count(value: float | None, language: str) -> str:
@@ -56,7 +71,7 @@ def count(value: float | None, language: str) -> str:
     if value is None or not math.isfinite(value):
         return NONE
     if abs(value) >= COMPACT_FROM.get(language, 1_000_000):
-        return format_compact_decimal(value, locale=locale_of(language), fraction_digits=1)
+        return str(format_compact_decimal(value, locale=locale_of(language), fraction_digits=1))
     return decimal(value, language)
 
 
@@ -103,24 +118,26 @@ def money(value: float | None, currency: str, language: str) -> str:
         return NONE
     locale = locale_of(language)
     if abs(value) < 10:
-        return format_currency(value, currency, locale=locale)
+        return str(format_currency(value, currency, locale=locale))
     if language == "zh" and abs(value) >= COMPACT_FROM["zh"]:
-        return format_compact_currency(value, currency, locale=locale, fraction_digits=2)
+        return str(format_compact_currency(value, currency, locale=locale, fraction_digits=2))
     pattern = "¤#,##0"
-    return format_currency(
-        value, currency, pattern, locale=locale, currency_digits=False, decimal_quantization=True
-    )
+    return str(
+        format_currency(
+            value, currency, pattern, locale=locale, currency_digits=False,
+            decimal_quantization=True,
+        )
+    )  # fmt: skip
 
 
 def date(value: dt.date | str | None, language: str) -> str:
-    """Return a day in the language's medium form; also takes ISO or catalog text."""
+    """Return a day in the language's medium form; text that is no day as it stands."""
     if isinstance(value, str):
-        text = value.replace("-", "")
         try:
-            value = dt.datetime.strptime(text, "%Y%m%d").date()
+            return date(dt.date.fromisoformat(value), language)
         except ValueError:
             return value
-    return NONE if value is None else format_date(value, "medium", locale=locale_of(language))
+    return NONE if value is None else str(format_date(value, "medium", locale=locale_of(language)))
 
 
 def billions(value: float, language: str = "en") -> str:

@@ -1,0 +1,325 @@
+"""Code that serves an answered scenario, one engine after another, and makes its checkpoint.
+
+Flags follow vLLM 0.24, SGLang 0.5, llama.cpp of 2026, TensorRT-LLM 1 and transformers 5; checked
+against their sources and documentation in December 2026.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shlex
+from collections.abc import Callable
+from typing import Any
+
+from configurator.estimate import Estimate
+from configurator.export.checkpoints import SCHEMES, checkpoint_note, is_native, quantize_script
+from configurator.export.shell import (
+    DTYPES,
+    Artifact,
+    command,
+    file_stem,
+    model_reference,
+    note,
+    script,
+)
+from configurator.parallelism import HOST_GPUS
+
+GGUF = ("q8_0", "q6_k", "q5_k_m", "q4_k_m", "q4_0", "q3_k_m", "q2_k")
+
+CONFIG_FILE = "config.yaml"
+# Tokens that prompt lookup matches at most, and that llama.cpp's cache shares at least.
+LOOKUP_LENGTH, PREFIX_CHUNK = 4, 256
+
+
+def drafts_itself(answer: Estimate) -> bool:
+    """Whether the model brings layers that draft its next tokens."""
+    return bool(answer.architecture.mtp_groups)
+
+
+def _spread(answer: Estimate) -> bool:
+    """Whether experts span more ranks than attention: data-parallel attention in one group."""
+    return answer.split.expert > answer.split.tensor
+
+
+def _host_gib(answer: Estimate) -> int | None:
+    """Whole GiB of each GPU's weights that lie in host memory; None for none."""
+    return math.ceil(answer.memory.host_gib) or None
+
+
+def _host_layers(answer: Estimate, code: str = "layers_on_host") -> int:
+    """Layers of each GPU, or experts of so many layers, that lie in host memory."""
+    return sum(n.values["layers"] for n in answer.assumptions if n.code == code)
+
+
+def _gpu_layers(answer: Estimate) -> int | str:
+    """llama.cpp's count: the layers on the cards and the head; "all" where none is left out."""
+    left_out = _host_layers(answer) * answer.split.pipeline
+    return max(0, answer.architecture.num_layers - left_out) + 1 if left_out else "all"
+
+
+def _served_context(answer: Estimate) -> int:
+    inference = answer.scenario.serving
+    return inference.max_model_len or inference.context_tokens
+
+
+def vllm_command(answer: Estimate) -> str:
+    """Return the ``vllm serve`` command."""
+    inference, split = answer.scenario.serving, answer.split
+    quantization = None
+    if not is_native(answer):
+        quantization = {"fp8": "fp8", "nf4": "bitsandbytes"}.get(answer.precision)
+    across = split.tensor * split.pipeline > HOST_GPUS
+    kv = {"fp8": "fp8", "int8": "int8_per_token_head"}.get(answer.scenario.kv_cache_precision)
+    draft = None
+    if inference.speculative_tokens:
+        method: dict[str, Any] = {"method": "mtp"}
+        if not drafts_itself(answer):
+            method = {"method": "ngram", "prompt_lookup_max": LOOKUP_LENGTH}
+        draft = json.dumps(method | {"num_speculative_tokens": inference.speculative_tokens})
+    out = checkpoint_note(answer)
+    if answer.scenario.kv_cache_precision in ("q8_0", "q4_0"):
+        out += note(f"vLLM has no {answer.scenario.kv_cache_precision} cache: FP8 is the nearest.")
+        kv = "fp8"
+    if across:
+        out += note("One copy spans several hosts: start a Ray cluster on all of them first.")
+    return out + command(
+        ["vllm", "serve", model_reference(answer)],
+        [
+            ("--dtype", DTYPES.get(answer.precision)),
+            ("--quantization", quantization),
+            ("--kv-cache-dtype", kv),
+            ("--tensor-parallel-size", split.tensor),
+            ("--pipeline-parallel-size", split.pipeline if split.pipeline > 1 else None),
+            ("--data-parallel-size", split.data if split.data > 1 else None),
+            ("--enable-expert-parallel", split.expert > 1),
+            ("--distributed-executor-backend", "ray" if across else None),
+            ("--max-model-len", _served_context(answer)),
+            ("--gpu-memory-utilization", inference.gpu_memory_utilization),
+            ("--max-num-batched-tokens", inference.max_num_batched_tokens),
+            ("--max-num-seqs", inference.max_num_seqs),
+            ("--cpu-offload-gb", _host_gib(answer)),
+            ("--enable-prefix-caching", bool(inference.prefix_cache_share)),
+            ("--speculative-config", draft),
+        ],
+    )
+
+
+def sglang_command(answer: Estimate) -> str:
+    """Return the SGLang server command."""
+    inference, split = answer.scenario.serving, answer.split
+    spread = _spread(answer)
+    tensor = split.tensor * split.data if spread else split.tensor
+    drafted = inference.speculative_tokens
+    own = bool(drafted) and drafts_itself(answer)
+    online_fp8 = answer.precision == "fp8" and not is_native(answer)
+    out = checkpoint_note(answer)
+    if inference.prefix_cache_share:
+        out += note("Prompts that begin alike share their cache by default (RadixAttention).")
+    return out + command(
+        ["python", "-m", "sglang.launch_server", "--model-path", model_reference(answer)],
+        [
+            ("--dtype", DTYPES.get(answer.precision)),
+            ("--quantization", "fp8" if online_fp8 else None),
+            ("--kv-cache-dtype", {"fp8": "fp8_e4m3"}.get(answer.scenario.kv_cache_precision)),
+            ("--tp-size", tensor),
+            ("--pp-size", split.pipeline if split.pipeline > 1 else None),
+            ("--dp-size", split.data if split.data > 1 else None),
+            ("--enable-dp-attention", spread),
+            ("--ep-size", split.expert if split.expert > 1 else None),
+            ("--context-length", _served_context(answer)),
+            ("--mem-fraction-static", inference.gpu_memory_utilization),
+            ("--chunked-prefill-size", inference.max_num_batched_tokens),
+            ("--max-running-requests", inference.max_num_seqs),
+            ("--cpu-offload-gb", _host_gib(answer)),
+            ("--speculative-algorithm", ("EAGLE" if own else "NGRAM") if drafted else None),
+            ("--speculative-num-steps", drafted if own else None),
+            ("--speculative-eagle-topk", 1 if own else None),
+            ("--speculative-num-draft-tokens", drafted + 1 if drafted else None),
+        ],
+    )
+
+
+def _copies(answer: Estimate, line: str) -> str:
+    """Return a command run once for each copy of the model, each on its own cards."""
+    cards = answer.split.tensor * answer.split.pipeline
+    return (
+        f"for copy in $(seq 0 {answer.split.data - 1}); do\n"
+        f"first=$((copy * {cards}))\n"
+        f'CUDA_VISIBLE_DEVICES="$(seq -s , "$first" $((first + {cards - 1})))" \\\n'
+        f"{line} &\ndone\nwait"
+    )
+
+
+def tensorrt_llm_config(answer: Estimate) -> dict[str, Any]:
+    """Return what ``trtllm-serve`` takes from a file only; empty where defaults do."""
+    inference, out = answer.scenario.serving, dict[str, Any]()
+    if _spread(answer):
+        out["enable_attention_dp"] = True
+    cache: dict[str, Any] = {}
+    if answer.scenario.kv_cache_precision == "fp8":
+        cache["dtype"] = "fp8"
+    if inference.prefix_cache_share:
+        cache["enable_block_reuse"] = True
+    if cache:  # replaces the whole group, the command line's share too
+        if inference.gpu_memory_utilization:
+            cache["free_gpu_memory_fraction"] = inference.gpu_memory_utilization
+        out["kv_cache_config"] = cache
+    if inference.max_num_batched_tokens:
+        out["enable_chunked_prefill"] = True
+    if inference.speculative_tokens and drafts_itself(answer):
+        out["speculative_config"] = {
+            "decoding_type": "MTP", "num_nextn_predict_layers": inference.speculative_tokens,
+        }  # fmt: skip
+    elif inference.speculative_tokens:
+        out["speculative_config"] = {
+            "decoding_type": "NGram", "max_draft_len": inference.speculative_tokens,
+            "max_matching_ngram_size": LOOKUP_LENGTH,
+        }  # fmt: skip
+    return out
+
+
+def tensorrt_llm_command(answer: Estimate) -> str:
+    """Return the ``trtllm-serve`` command, once for each copy of the model."""
+    inference, split = answer.scenario.serving, answer.split
+    spread = _spread(answer)
+    copies = 1 if spread else split.data
+    out = command(
+        ["trtllm-serve", model_reference(answer)],
+        [
+            ("--tp_size", split.tensor * split.data if spread else split.tensor),
+            ("--pp_size", split.pipeline if split.pipeline > 1 else None),
+            ("--ep_size", split.expert if split.expert > 1 else None),
+            ("--max_seq_len", _served_context(answer)),
+            ("--max_batch_size", inference.max_num_seqs),
+            ("--max_num_tokens", inference.max_num_batched_tokens),
+            ("--kv_cache_free_gpu_memory_fraction", inference.gpu_memory_utilization),
+            ("--config", CONFIG_FILE if tensorrt_llm_config(answer) else None),
+        ],
+    )
+    if copies > 1:
+        ready = note("Each copy has its own cards and port; put a load balancer before them.")
+        out = ready + _copies(answer, out + ' \\\n  --port "$((8000 + copy))"')
+    return checkpoint_note(answer) + out
+
+
+def llama_cpp_command(answer: Estimate) -> str:
+    """Return the commands that make the GGUF file and serve it with ``llama-server``."""
+    scenario, split = answer.scenario, answer.split
+    drafts = scenario.serving.speculative_tokens
+    own = bool(drafts) and drafts_itself(answer)
+    inference, model, stem = scenario.serving, model_reference(answer), file_stem(answer)
+    kind = answer.precision if answer.precision in GGUF else DTYPES.get(answer.precision, "bf16")
+    outtype = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}.get(kind, "bf16")
+    full = f"{stem}-{outtype}.gguf"
+    slots = min(inference.concurrency, inference.max_num_seqs or inference.concurrency)
+    lines = []
+    local = model.startswith("./")
+    folder = model if local else stem
+    if not local:
+        lines.append(shlex.join(["hf", "download", model, "--local-dir", folder]))
+    lines.append(
+        shlex.join(["python", "convert_hf_to_gguf.py", folder, "--outtype", outtype,
+                    "--outfile", full])
+    )  # fmt: skip
+    served = full
+    if kind in GGUF:
+        served = f"{stem}-{kind}.gguf"
+        lines.append(shlex.join(["llama-quantize", full, served, kind.upper()]))
+    cache = {"q8_0": "q8_0", "q4_0": "q4_0", "fp16": "f16", "bf16": "bf16", "fp32": "f32",
+             "fp8": "q8_0", "int8": "q8_0"}.get(scenario.kv_cache_precision)  # fmt: skip
+    lines.append(
+        command(
+            ["llama-server", "--model", served],
+            [
+                ("--n-gpu-layers", _gpu_layers(answer)),
+                ("--n-cpu-moe", _host_layers(answer, "experts_on_host") * split.pipeline or None),
+                ("--split-mode", "layer" if split.gpus > 1 else "none"),
+                ("--ctx-size", _served_context(answer) * slots),
+                ("--parallel", slots),
+                ("--ubatch-size", inference.max_num_batched_tokens),
+                ("--flash-attn", "on"),
+                ("--cache-type-k", cache),
+                ("--cache-type-v", cache),
+                ("--cache-reuse", PREFIX_CHUNK if inference.prefix_cache_share else None),
+                ("--spec-type", ("draft-mtp" if own else "ngram-simple") if drafts else None),
+                ("--spec-draft-n-max", drafts if own else None),
+                ("--spec-ngram-simple-size-m", drafts if drafts and not own else None),
+            ],
+        )
+    )
+    return "\n".join(lines)
+
+
+def transformers_script(answer: Estimate) -> str:
+    """Return a Python script that loads the model with transformers and generates."""
+    inference = answer.scenario.serving
+    drafts = ""
+    if inference.speculative_tokens:  # one prompt at a time only
+        drafts = f"        prompt_lookup_num_tokens={inference.speculative_tokens},\n"
+    load = ""
+    extra_import = ""
+    if answer.precision in ("int8", "nf4", "int4") and not is_native(answer):
+        extra_import = ", BitsAndBytesConfig"
+        load = (
+            "    quantization_config=BitsAndBytesConfig(load_in_8bit=True),\n"
+            if answer.precision == "int8"
+            else (
+                "    quantization_config=BitsAndBytesConfig(\n"
+                '        load_in_4bit=True, bnb_4bit_quant_type="nf4",\n'
+                "        bnb_4bit_compute_dtype=torch.bfloat16,\n"
+                "    ),\n"
+            )
+        )
+    dtype = DTYPES.get(answer.precision, "bfloat16")
+    place = "auto" if answer.split.pipeline > 1 or _host_layers(answer) else "cuda"
+    prompts = -(-inference.concurrency // answer.split.data)
+    return (
+        '"""Generate with transformers."""\n\n'
+        "import torch\n"
+        f"from transformers import AutoModelForCausalLM, AutoTokenizer{extra_import}\n\n"
+        f"MODEL = {json.dumps(model_reference(answer))}\n\n"
+        'tokenizer = AutoTokenizer.from_pretrained(MODEL, padding_side="left")\n'
+        "if tokenizer.pad_token is None:\n"
+        "    tokenizer.pad_token = tokenizer.eos_token\n"
+        "model = AutoModelForCausalLM.from_pretrained(\n"
+        "    MODEL,\n"
+        f"    dtype=torch.{dtype},\n"
+        f"    device_map={json.dumps(place)},\n"
+        '    attn_implementation="sdpa",\n'
+        f"{load}"
+        ")\n"
+        f'prompts = ["What does a GPU\'s memory hold?"] * {prompts}\n'
+        "inputs = tokenizer(\n"
+        f'    prompts, return_tensors="pt", padding=True, truncation=True, '
+        f"max_length={max(1, inference.input_tokens)},\n"
+        ").to(model.device)\n"
+        "with torch.inference_mode():\n"
+        "    output = model.generate(\n"
+        f"        **inputs, max_new_tokens={max(1, inference.output_tokens)},\n"
+        f"{drafts}"
+        "    )\n"
+        "print(tokenizer.batch_decode(output, skip_special_tokens=True)[0])\n"
+    )
+
+
+def serving_files(answer: Estimate) -> tuple[Artifact, ...]:
+    """Return the files of a deployment, the one to start with first."""
+    scenario = answer.scenario
+    if scenario.engine == "transformers":
+        one = Artifact("generate.py", "python", transformers_script(answer))
+        if answer.split.data == 1:
+            return (one,)
+        return Artifact("generate.sh", "bash", script(_copies(answer, "python generate.py"))), one
+    commands: dict[str, Callable[[Estimate], str]] = {
+        "vllm": vllm_command, "sglang": sglang_command, "llama_cpp": llama_cpp_command,
+        "tensorrt_llm": tensorrt_llm_command,
+    }  # fmt: skip
+    out = [Artifact("serve.sh", "bash", script(commands[scenario.engine](answer)))]
+    if scenario.engine == "tensorrt_llm" and (config := tensorrt_llm_config(answer)):
+        # JSON is YAML too.
+        out.append(Artifact(CONFIG_FILE, "yaml", json.dumps(config, indent=2) + "\n"))
+    if checkpoint_note(answer) and answer.precision in SCHEMES:
+        text = quantize_script(answer, answer.precision)
+        out.append(Artifact("quantize.py", "python", text))
+    return tuple(out)

@@ -1,0 +1,365 @@
+"""Code that trains an answered scenario: scripts, their configurations and start lines.
+
+After transformers 5, PEFT, DeepSpeed 0.17, FSDP2 through transformers, and Megatron Core.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from typing import Any
+
+from configurator.estimate import Estimate
+from configurator.export.shell import (
+    Artifact,
+    command,
+    model_reference,
+    note,
+    script,
+    with_options,
+)
+from configurator.parallelism import HOST_GPUS
+
+OPTIMIZERS = {
+    "adamw": "adamw_torch", "adamw_8bit": "adamw_bnb_8bit",
+    "paged_adamw_8bit": "paged_adamw_8bit", "adafactor": "adafactor", "sgd": "sgd",
+    # transformers' Trainer has no Muon; the script says so.
+    "muon": "adamw_torch",
+}  # fmt: skip
+ZERO_STAGE = {"none": 0, "ddp": 0, "zero1": 1, "zero2": 2, "zero3": 3, "fsdp": 3}
+DATA_FILE = "train.jsonl"
+
+
+def _uses_fsdp(answer: Estimate) -> bool:
+    """Whether PyTorch's FSDP2 shards; its own engine leaves whole copies to DDP."""
+    scenario = answer.scenario
+    own = scenario.engine == "fsdp" and scenario.fitting.sharding not in ("none", "ddp")
+    return scenario.fitting.sharding == "fsdp" or own
+
+
+def _uses_deepspeed(answer: Estimate) -> bool:
+    """Whether DeepSpeed runs: ZeRO, or states in main memory, which the Trainer alone cannot."""
+    scenario = answer.scenario
+    fitting = scenario.fitting
+    needed = fitting.sharding.startswith("zero") or fitting.offload != "none"
+    return not _uses_fsdp(answer) and (scenario.engine == "deepspeed" or needed)
+
+
+def training_script(answer: Estimate) -> str:
+    """Return a transformers (and PEFT) training script: full, LoRA or QLoRA."""
+    fitting = answer.scenario.fitting
+    adapters, qlora = fitting.method != "full", fitting.method == "qlora"
+    fsdp, deepspeed = _uses_fsdp(answer), _uses_deepspeed(answer)
+    mode = fitting.mixed_precision
+    # FP32 shards gathered in BF16 are FSDP's master copy; DeepSpeed keeps its own.
+    wide = mode in ("amp_bf16", "amp_fp16", "fp32") or (mode == "bf16_master" and not deepspeed)
+    dtype = "float32" if wide and not adapters else "bfloat16"
+    if mode == "amp_fp16" and adapters:
+        dtype = "float16"
+    imports = ["AutoModelForCausalLM", "AutoTokenizer", "DataCollatorForLanguageModeling",
+               "Trainer", "TrainingArguments"]  # fmt: skip
+    if qlora:
+        imports.insert(2, "BitsAndBytesConfig")
+    lines = ['"""Train on texts, one JSON object {"text": …} a line in ' + DATA_FILE + '."""', ""]
+    lines += ["import torch", "from datasets import load_dataset"]
+    if adapters:
+        peft = ["LoraConfig", "get_peft_model"]
+        if qlora:
+            peft.append("prepare_model_for_kbit_training")
+        lines.append(f"from peft import {', '.join(peft)}")
+    lines += ["from transformers import (", *(f"    {name}," for name in imports), ")", ""]
+    lines += [
+        f"MODEL = {json.dumps(model_reference(answer))}",
+        f"SEQUENCE_LENGTH = {fitting.sequence_length}",
+        "",
+    ]
+    if mode == "fp32":
+        lines += ['torch.set_float32_matmul_precision("high")  # TF32 in matrix products', ""]
+    if fitting.optimizer == "muon":
+        lines += [
+            "# transformers' Trainer has no Muon: AdamW here; Muon needs a loop of your own.",
+            "",
+        ]
+    # With sharded weights the arguments come first, so that loading shards as well.
+    lines += ["arguments = TrainingArguments("]
+    lines += [f"    {name}={value}," for name, value in _arguments(answer, fsdp, deepspeed)]
+    lines += [")", ""]
+    lines += [
+        "tokenizer = AutoTokenizer.from_pretrained(MODEL)",
+        "if tokenizer.pad_token is None:",
+        "    tokenizer.pad_token = tokenizer.eos_token",
+    ]
+    lines += ["model = AutoModelForCausalLM.from_pretrained(", "    MODEL,"]
+    lines += [f"    dtype=torch.{dtype},", '    attn_implementation="sdpa",']
+    if qlora:
+        lines += [
+            "    quantization_config=BitsAndBytesConfig(",
+            '        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,',
+            f"        bnb_4bit_compute_dtype=torch.{dtype}, bnb_4bit_quant_storage=torch.{dtype},",
+            "    ),",
+        ]
+    lines += [")", "model.config.use_cache = False"]
+    if qlora:
+        checkpoint = fitting.gradient_checkpointing and not fsdp
+        lines += [
+            "model = prepare_model_for_kbit_training(",
+            f"    model, use_gradient_checkpointing={checkpoint}",
+            ")",
+        ]
+    if adapters:
+        lines += [
+            "model = get_peft_model(",
+            "    model,",
+            "    LoraConfig(",
+            f"        r={fitting.lora_rank}, lora_alpha={2 * fitting.lora_rank}, lora_dropout=0.0,",
+            f'        target_modules={_targets(answer)}, task_type="CAUSAL_LM",',
+            "    ),",
+            ")",
+        ]
+        if fitting.gradient_checkpointing and not qlora:
+            lines += ["model.enable_input_require_grads()"]
+    lines += ["", *_DATA, "", "trainer.train()", 'trainer.save_model("output")', ""]
+    return "\n".join(lines)
+
+
+_DATA = (
+    "",
+    "def pack(batch):",
+    '    """Join texts and cut them into equal pieces."""',
+    '    tokens = [t for ids in tokenizer(batch["text"])["input_ids"]',
+    "              for t in [*ids, tokenizer.eos_token_id]]",
+    "    pieces = range(0, len(tokens) - SEQUENCE_LENGTH + 1, SEQUENCE_LENGTH)",
+    '    return {"input_ids": [tokens[i : i + SEQUENCE_LENGTH] for i in pieces]}',
+    "",
+    "",
+    f'texts = load_dataset("json", data_files="{DATA_FILE}", split="train")',
+    "data = texts.map(pack, batched=True, remove_columns=texts.column_names)",
+    "trainer = Trainer(",
+    "    model=model,",
+    "    args=arguments,",
+    "    train_dataset=data,",
+    "    data_collator=DataCollatorForLanguageModeling(tokenizer, mlm=False),",
+    "    processing_class=tokenizer,",
+    ")",
+)
+
+
+def _targets(answer: Estimate) -> str:
+    """LoRA's target modules as a Python literal."""
+    asked = answer.scenario.fitting.lora_targets
+    if asked == "all_linear":
+        return '"all-linear"'
+    if asked == "attention":
+        names = {
+            m.module or m.name
+            for g in answer.architecture.groups
+            for m in g.layer.matrices
+            if m.linear and m.role == "attention"
+        }
+        return json.dumps(sorted(names))
+    return json.dumps(list(asked))
+
+
+def _arguments(answer: Estimate, fsdp: bool, deepspeed: bool) -> list[tuple[str, str]]:
+    """Arguments of ``TrainingArguments`` as Python source."""
+    fitting = answer.scenario.fitting
+    mode = fitting.mixed_precision
+    rate = "1e-4" if fitting.method != "full" else "1e-5"
+    out = [
+        ("output_dir", '"output"'),
+        ("per_device_train_batch_size", str(fitting.micro_batch_size)),
+        ("gradient_accumulation_steps", str(fitting.gradient_accumulation)),
+        ("num_train_epochs", "1"),
+        ("learning_rate", rate),
+        ("optim", json.dumps(OPTIMIZERS[fitting.optimizer])),
+        # DeepSpeed refuses a mode that differs from its own file's.
+        ("bf16", str(mode in ("amp_bf16", "bf16_master") or (deepspeed and mode == "pure_bf16"))),
+        ("fp16", str(mode == "amp_fp16")),
+        ("logging_steps", "10"),
+        ("save_strategy", '"epoch"'),
+    ]
+    if fsdp:
+        # transformers refuses checkpointing in both places; the FSDP file has it.
+        out += [("fsdp", "True"), ("fsdp_config", '"fsdp.json"')]
+    else:
+        out.append(("gradient_checkpointing", str(fitting.gradient_checkpointing)))
+        if fitting.gradient_checkpointing:
+            out.append(("gradient_checkpointing_kwargs", '{"use_reentrant": False}'))
+    if deepspeed and not fsdp:
+        out.append(("deepspeed", '"deepspeed.json"'))
+    return out
+
+
+def deepspeed_config(answer: Estimate) -> dict[str, Any]:
+    """Return DeepSpeed's configuration: ZeRO stage, offload, precision, batch."""
+    fitting = answer.scenario.fitting
+    # DeepSpeed offloads states from ZeRO-1 on and parameters with ZeRO-3.
+    least = {"none": 0, "optimizer": 1, "parameters": 3}[fitting.offload]
+    stage = max(ZERO_STAGE[fitting.sharding], least)
+    zero: dict[str, Any] = {"stage": stage}
+    if stage >= 1:
+        zero |= {"overlap_comm": True, "contiguous_gradients": True}
+    host = {"device": "cpu", "pin_memory": True}
+    if fitting.offload != "none":
+        zero["offload_optimizer"] = host
+    if fitting.offload == "parameters":
+        zero["offload_param"] = host
+    if stage == 3:
+        zero["stage3_gather_16bit_weights_on_model_save"] = True
+    mode = fitting.mixed_precision
+    out: dict[str, Any] = {
+        "train_micro_batch_size_per_gpu": fitting.micro_batch_size,
+        "gradient_accumulation_steps": fitting.gradient_accumulation,
+        "gradient_clipping": 1.0,
+        "bf16": {"enabled": mode in ("amp_bf16", "pure_bf16", "bf16_master")},
+        "fp16": {"enabled": mode == "amp_fp16"},
+        "zero_optimization": zero,
+    }
+    if fitting.gradient_checkpointing:
+        out["activation_checkpointing"] = {"partition_activations": answer.split.tensor > 1}
+    return out
+
+
+def fsdp_config(answer: Estimate) -> dict[str, Any]:
+    """Return the FSDP2 configuration that transformers' ``fsdp_config`` takes."""
+    fitting = answer.scenario.fitting
+    return {
+        "version": 2,
+        "reshard_after_forward": fitting.sharding in ("fsdp", "zero3"),
+        "auto_wrap_policy": "TRANSFORMER_BASED_WRAP",
+        "cpu_offload": fitting.offload != "none",
+        "activation_checkpointing": fitting.gradient_checkpointing,
+        "cpu_ram_efficient_loading": fitting.method != "qlora",
+        "state_dict_type": "FULL_STATE_DICT",
+    }
+
+
+def accelerate_config(answer: Estimate) -> str:
+    """Return the same as an ``accelerate launch --config_file`` YAML."""
+    fitting = answer.scenario.fitting
+    hosts, per_host = _hosts(answer)
+    precision = {"amp_fp16": "fp16", "fp32": "no", "pure_bf16": "no"}.get(
+        fitting.mixed_precision, "bf16"
+    )
+    names = {"cpu_offload": "offload_params"}
+    lines = [
+        "# accelerate launch --config_file accelerate.yaml train.py",
+        "# Instead of torchrun; take fsdp and fsdp_config out of TrainingArguments then.",
+        "compute_environment: LOCAL_MACHINE",
+        "distributed_type: FSDP",
+        f"mixed_precision: '{precision}'",
+        f"num_machines: {hosts}",
+        f"num_processes: {hosts * per_host}",
+        "machine_rank: 0",
+        "main_training_function: main",
+        "fsdp_config:",
+    ]
+    for name, value in fsdp_config(answer).items():
+        text = str(value).lower() if isinstance(value, bool) else value
+        lines.append(f"  fsdp_{names.get(name, name)}: {text}")
+    return "\n".join(lines) + "\n"
+
+
+def _hosts(answer: Estimate) -> tuple[int, int]:
+    """Hosts and processes a host."""
+    gpus = answer.split.gpus
+    hosts = -(-gpus // HOST_GPUS)
+    return hosts, -(-gpus // hosts)
+
+
+def torchrun_line(answer: Estimate, script: str = "train.py") -> str:
+    """Return the ``torchrun`` line that starts a script on all cards."""
+    hosts, per_host = _hosts(answer)
+    if hosts == 1:
+        return command(["torchrun", "--standalone", f"--nproc-per-node={per_host}", script], [])
+    hint = note("On every host; set NODE_RANK (0, 1, …) and MASTER_ADDR there.")
+    return hint + (
+        f"torchrun --nnodes={hosts} --nproc-per-node={per_host} "
+        '--node-rank="$NODE_RANK" --master-addr="$MASTER_ADDR" --master-port=29500 '
+        + shlex.quote(script)
+    )
+
+
+def _megatron_optimizer(answer: Estimate) -> list[tuple[str, Any]]:
+    """Options of sharding beyond the optimizer (Megatron-FSDP) and of its states."""
+    fitting = answer.scenario.fitting
+    part = {"zero2": "optim_grads", "zero3": "optim_grads_params", "fsdp": "optim_grads_params"}
+    strategy = part.get(fitting.sharding)
+    small = fitting.optimizer in ("adamw_8bit", "paged_adamw_8bit")
+    offload = fitting.offload != "none"
+    return [
+        ("--use-megatron-fsdp", strategy is not None),
+        ("--data-parallel-sharding-strategy", strategy),
+        ("--no-gradient-accumulation-fusion", strategy is not None),
+        ("--ckpt-format", "fsdp_dtensor" if strategy else None),
+        ("--use-precision-aware-optimizer", small or offload),
+        ("--exp-avg-dtype", "fp8" if small else None),
+        ("--exp-avg-sq-dtype", "fp8" if small else None),
+        ("--optimizer-cpu-offload", offload),
+    ]
+
+
+def megatron_command(answer: Estimate) -> str:
+    """Return the Megatron-LM pre-training command for a Llama-like model."""
+    fitting, arch, split = answer.scenario.fitting, answer.architecture, answer.split
+    layer = next((g.layer for g in arch.groups if g.layer.heads), arch.groups[0].layer)
+    grouped = layer.kv_heads and layer.kv_heads != layer.heads
+    batch = fitting.micro_batch_size * fitting.gradient_accumulation * split.data
+    sharded, offloaded = fitting.sharding not in ("none", "ddp"), fitting.offload != "none"
+    options: list[tuple[str, Any]] = [
+        ("--use-mcore-models", True),
+        ("--num-layers", arch.num_layers),
+        ("--hidden-size", arch.hidden_size),
+        ("--ffn-hidden-size", layer.ffn),
+        ("--num-attention-heads", layer.heads),
+        ("--group-query-attention", bool(grouped)),
+        ("--num-query-groups", layer.kv_heads if grouped else None),
+        ("--num-experts", arch.experts if arch.is_moe else None),
+        ("--moe-router-topk", layer.experts_per_token or None),
+        ("--seq-length", fitting.sequence_length),
+        ("--max-position-embeddings", fitting.sequence_length),
+        ("--position-embedding-type", "rope"),
+        ("--normalization", "RMSNorm"),
+        ("--swiglu", layer.gated),
+        ("--disable-bias-linear", True),
+        ("--untie-embeddings-and-output-weights", not arch.tied_embeddings),
+        ("--tensor-model-parallel-size", split.tensor),
+        ("--pipeline-model-parallel-size", split.pipeline),
+        ("--expert-model-parallel-size", split.expert if split.expert > 1 else None),
+        ("--sequence-parallel", split.tensor > 1),
+        ("--use-distributed-optimizer", sharded or offloaded),
+        *_megatron_optimizer(answer),
+        ("--micro-batch-size", fitting.micro_batch_size),
+        ("--global-batch-size", batch),
+        ("--bf16", fitting.mixed_precision != "fp32"),
+        ("--recompute-granularity", "full" if fitting.gradient_checkpointing else None),
+        ("--recompute-method", "uniform" if fitting.gradient_checkpointing else None),
+        ("--recompute-num-layers", 1 if fitting.gradient_checkpointing else None),
+        ("--lr", "3e-4"),
+        ("--train-iters", 1000),
+        ("--tokenizer-type", "HuggingFaceTokenizer"),
+        ("--tokenizer-model", model_reference(answer)),
+        ("--data-path", "data_text_document"),
+    ]
+    return with_options(torchrun_line(answer, "pretrain_gpt.py"), options)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, indent=2) + "\n"
+
+
+def training_files(answer: Estimate) -> tuple[Artifact, ...]:
+    """Return the files of a training run, the one to start with first."""
+    scenario = answer.scenario
+    if scenario.engine == "megatron":
+        return (Artifact("train.sh", "bash", script(megatron_command(answer))),)
+    out = [
+        Artifact("train.sh", "bash", script(torchrun_line(answer))),
+        Artifact("train.py", "python", training_script(answer)),
+    ]
+    if _uses_fsdp(answer):
+        out.append(Artifact("fsdp.json", "json", _json(fsdp_config(answer))))
+        out.append(Artifact("accelerate.yaml", "yaml", accelerate_config(answer)))
+    elif _uses_deepspeed(answer):
+        out.append(Artifact("deepspeed.json", "json", _json(deepspeed_config(answer))))
+    return tuple(out)

@@ -246,11 +246,6 @@ def holds_mtp(arch: Architecture, scenario: Scenario) -> bool:
     return arch.model_type in MTP_FAMILIES or bool(scenario.serving.speculative_tokens)
 
 
-def mtp_by_default(arch: Architecture, engine: str) -> bool:
-    """Whether the engine's recipes for this family load the multi-token-prediction layer."""
-    return bool(arch.mtp_groups) and engine in DRAFTING and arch.model_type in MTP_FAMILIES
-
-
 def served_precisions(scenario: Scenario, arch: Architecture) -> tuple[str, str]:
     """Return what weights and cache are stored in when a model is served."""
     precision = resolve_precision(scenario.precision, arch.quantization, arch.native_precision)

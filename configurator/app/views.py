@@ -312,23 +312,31 @@ def need(scenario: Scenario) -> Need:
 def largest(scenario: Scenario, axis: Axis) -> int:
     """Return the largest value of a quantity that still fits, 0 if none does.
 
-    Memory never falls as users, context, batch or sequence grow, so halving the range finds it.
+    Memory never falls as users, context, batch or sequence grow, so narrowing the range finds it.
     """
     low, high = axis.low, axis.high
-    if not need(at(scenario, axis.path, low)).fits:
+    below, above = need(at(scenario, axis.path, low)), need(at(scenario, axis.path, high))
+    if not below.fits:
         return 0
-    if need(at(scenario, axis.path, high)).fits:
+    if above.fits:
         return high
-    for _ in range(SEARCH_STEPS):
+    probe = 0
+    for step in range(SEARCH_STEPS):
         if high - low <= axis.snap:
             break
-        middle = round(math.sqrt(low * high))
-        if middle <= low or middle >= high or high < 2 * low:
-            middle = (low + high) // 2
-        if need(at(scenario, axis.path, middle)).fits:
-            low = middle
+        if step % 3 == 0:  # memory is close to a straight line
+            share = (below.budget - below.required) / (above.required - below.required)
+            probe = low + int(share * (high - low))
+        elif step % 3 == 1:  # so the edge is beside what it gives
+            probe += axis.snap if probe == low else -axis.snap
         else:
-            high = middle
+            probe = (low + high) // 2
+        probe = min(max(probe, low + 1), high - 1)
+        found = need(at(scenario, axis.path, probe))
+        if found.fits:
+            low, below = probe, found
+        else:
+            high, above = probe, found
     return max(axis.low, low - low % axis.snap)
 
 

@@ -204,9 +204,11 @@ def fused_reduce_bytes(arch: Architecture, tokens: Any, memory_bytes: Any, tenso
     without it.
     """
     hidden = arch.hidden_size
-    message = np.select(
-        [np.asarray(tensor) == tp for tp in FUSED_MESSAGE], list(FUSED_MESSAGE.values()), 0.0
-    )
+    if np.ndim(tensor) == 0:
+        message: Any = FUSED_MESSAGE.get(int(tensor), 0.0)
+    else:
+        ranks = [tensor == tp for tp in FUSED_MESSAGE]
+        message = np.select(ranks, list(FUSED_MESSAGE.values()), 0.0)
     rows = np.minimum(tokens, message / (2 * hidden))
     size = 8 * np.asarray(tensor) * rows * hidden + np.where(message > 0, 6 * MIB, 0.0)
     return np.where(np.asarray(memory_bytes) < LARGE_CARD, 0.0, size)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -183,3 +184,19 @@ def test_file_names_are_cleaned(name: str) -> None:
     cleaned = clean_name(name)
     assert cleaned
     assert re.fullmatch(r"[A-Za-z0-9 ._-]{1,64}", cleaned)
+
+
+@pytest.mark.parametrize("engine", ["vllm", "transformers", "llama_cpp"])
+@pytest.mark.parametrize("path", ["inference__concurrency", "inference__context"])
+def test_the_edge_of_what_fits_is_met(engine: str, path: str) -> None:
+    precision = "q4_k_m" if engine == "llama_cpp" else "bf16"
+    scenario = Scenario(
+        model="Qwen/Qwen3-8B", precision=precision, engine=engine, inference=Inference(),
+        hardware=Hardware(gpu="rtx-4090"),
+    )  # fmt: skip
+    axis = next(a for a in views.axes(scenario, 40960, "en") if a.path == path)
+    axis = replace(axis, high=1 << 20)
+    edge = views.largest(scenario, axis)
+    assert edge > axis.low
+    assert views.need(views.at(scenario, path, edge)).fits
+    assert not views.need(views.at(scenario, path, edge + 2 * axis.snap)).fits

@@ -282,6 +282,14 @@ def sidebar() -> None:
         _limits()
 
 
+def _more(name: str, draw: Callable[[], None]) -> None:
+    """Show inputs that few need; they are drawn once their box is opened."""
+    box = st.expander(words(name), key=name, on_change="rerun")
+    if box.open:
+        with box:
+            draw()
+
+
 def _task_chosen() -> None:
     held = form()
     if st.session_state["task"] is None:
@@ -387,19 +395,22 @@ def _serving() -> None:
     _steps("input_tokens", (0, *TOKEN_STEPS), numbers.tokens, help_key="input_tokens")
     _steps("output_tokens", (0, *TOKEN_STEPS), numbers.tokens, help_key="output_tokens")
     _speed_limits()
-    with st.expander(words("more_serving"), key="more_serving"):
-        _exact("concurrency", 1, MAX_SEQUENCES)
-        _exact("input_tokens", 0, MAX_TOKENS)
-        _exact("output_tokens", 0, MAX_TOKENS)
-        _choice("inference_engine", get_args(InferenceEngine), option("engine"),
-                label=words("field.engine"))  # fmt: skip
-        _optional("max_model_len", MAX_TOKENS)
-        _optional("max_num_batched_tokens", MAX_TOKENS)
-        _optional("max_num_seqs", MAX_SEQUENCES)
-        _share("gpu_memory_utilization", 0.05, 1.0)
-        _share("prefix_cache_share", 0.0, 0.95)
-        _optional("speculative_tokens", MAX_DRAFT)
-        _share("acceptance_rate", 0.0, 1.0)
+    _more("more_serving", _more_serving)
+
+
+def _more_serving() -> None:
+    _exact("concurrency", 1, MAX_SEQUENCES)
+    _exact("input_tokens", 0, MAX_TOKENS)
+    _exact("output_tokens", 0, MAX_TOKENS)
+    _choice("inference_engine", get_args(InferenceEngine), option("engine"),
+            label=words("field.engine"))  # fmt: skip
+    _optional("max_model_len", MAX_TOKENS)
+    _optional("max_num_batched_tokens", MAX_TOKENS)
+    _optional("max_num_seqs", MAX_SEQUENCES)
+    _share("gpu_memory_utilization", 0.05, 1.0)
+    _share("prefix_cache_share", 0.0, 0.95)
+    _optional("speculative_tokens", MAX_DRAFT)
+    _share("acceptance_rate", 0.0, 1.0)
 
 
 LEAST_LIMIT = 0.001
@@ -449,17 +460,20 @@ def _training() -> None:
     _toggle("gradient_checkpointing", help_key="gradient_checkpointing")
     if held["method"] != "full":
         _steps("lora_rank", RANK_STEPS, str, help_key="lora_rank")
-    with st.expander(words("more_training"), key="more_training"):
-        _choice("optimizer", get_args(Optimizer), option("optimizer"))
-        _choice("sharding", get_args(Sharding), option("sharding"), help_key="sharding")
-        _choice("mixed_precision", get_args(MixedPrecision), option("mixed_precision"))
-        _choice("offload", get_args(Offload), option("offload"))
-        _choice("sample_lengths", get_args(SampleLengths), option("sample_lengths"))
-        _choice("training_engine", get_args(TrainingEngine), option("engine"),
-                label=words("field.engine"))  # fmt: skip
-        _steps("gradient_accumulation", ACCUMULATION_STEPS, str)
-        if held["method"] != "full":
-            _choice("lora_targets", ("all_linear", "attention"), option("lora_targets"))
+    _more("more_training", _more_training)
+
+
+def _more_training() -> None:
+    _choice("optimizer", get_args(Optimizer), option("optimizer"))
+    _choice("sharding", get_args(Sharding), option("sharding"), help_key="sharding")
+    _choice("mixed_precision", get_args(MixedPrecision), option("mixed_precision"))
+    _choice("offload", get_args(Offload), option("offload"))
+    _choice("sample_lengths", get_args(SampleLengths), option("sample_lengths"))
+    _choice("training_engine", get_args(TrainingEngine), option("engine"),
+            label=words("field.engine"))  # fmt: skip
+    _steps("gradient_accumulation", ACCUMULATION_STEPS, str)
+    if form()["method"] != "full":
+        _choice("lora_targets", ("all_linear", "attention"), option("lora_targets"))
 
 
 def _hardware_chosen(held: Form) -> None:
@@ -478,9 +492,12 @@ def _hardware() -> None:
     _steps("gpu_count", GPU_STEPS, str, after=_hardware_chosen)
     if held["task"] == "inference" and held["inference_engine"] in OFFLOADING:
         _toggle("allow_cpu_offload", help_key="allow_cpu_offload")
-    with st.expander(words("more_hardware"), key="more_hardware"):
-        for name in SPLITS:
-            _optional(name, MAX_GPUS)
+    _more("more_hardware", _more_hardware)
+
+
+def _more_hardware() -> None:
+    for name in SPLITS:
+        _optional(name, MAX_GPUS)
 
 
 def _limits() -> None:

@@ -25,6 +25,12 @@ def verdict(at: AppTest) -> str:
     return next(box.value for box in boxes if "**" in box.value).replace("\\", "")
 
 
+def unfold(at: AppTest, box: str) -> None:
+    """Open a box of inputs, which are drawn only then."""
+    at.session_state[box] = True
+    at.run()
+
+
 def scenario(at: AppTest) -> Scenario:
     found, problems = link.decode(query(at))
     assert problems == []
@@ -170,6 +176,7 @@ def test_values_between_the_steps_are_kept() -> None:
     at = start(n="37", **{"in": "1000"}, out="333", g="rtx-4090", c="7")
     got = query(at)
     assert (got["n"], got["in"], got["out"], got["c"]) == ("37", "1000", "333", "7")
+    unfold(at, "more_serving")
     assert at.number_input(key="concurrency_exact").value == 37
 
 
@@ -201,6 +208,7 @@ def test_impossible_split_is_explained() -> None:
     assert at.error
     assert "tensor" in said(at)
     # The page is alive: another value answers.
+    unfold(at, "more_hardware")
     at.number_input(key="tensor_parallel").set_value(2)
     healthy(at.run())
     assert not at.error
@@ -210,6 +218,7 @@ def test_language_keeps_every_choice() -> None:
     at = start()
     at.segmented_control(key="task").set_value("fine_tuning")
     at.run()
+    unfold(at, "more_training")
     at.selectbox(key="method").set_value("lora")
     at.selectbox(key="optimizer").set_value("adamw_8bit")
     at.selectbox(key="gpu").set_value("l40s")

@@ -32,7 +32,7 @@ from configurator.units import GIB
 from configurator.words import say
 
 PARTS = ("weights", "gradients", "optimizer", "activations", "kv_cache", "framework")
-CURVE_POINTS = 28
+CURVE_POINTS = 20
 BREAK_COUNTS = (1, 2, 4, 8)
 LEAST_SHARE = 0.0005  # parts below this share of the card are not drawn
 SEARCH_STEPS = 14

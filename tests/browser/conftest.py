@@ -108,6 +108,19 @@ class Visit:
         self.rest()
         expect(self.page.get_by_test_id("stAlert").first).to_be_visible(timeout=30_000)
 
+    def turn_to(self, name: str) -> Page:
+        """Go to another page by its name; on a phone the names are in the side panel."""
+        page = self.page
+        links = page.get_by_test_id("stTopNavLink").or_(page.get_by_test_id("stSidebarNavLink"))
+        expect(links).not_to_have_count(0)
+        panel = page.get_by_test_id("stExpandSidebarButton")
+        if panel.is_visible() and page.get_by_test_id("stTopNavLink").count() == 0:
+            panel.click()
+        links.filter(has_text=name).first.click()
+        expect(page.get_by_test_id("stMain").get_by_role("heading").first).to_have_text(name)
+        self.rest()
+        return page
+
     def verdict(self) -> str:
         """Return the one sentence."""
         return self.page.get_by_test_id("stAlert").first.inner_text()

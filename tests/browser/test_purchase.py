@@ -16,8 +16,8 @@ CHIPS = ".st-key-purchase_compare [data-tag]"
 
 def to_purchase(v: Visit) -> Page:
     """Open the planner, then the purchase page from its menu."""
-    page = v.open()
-    page.get_by_role("link", name="Purchase").first.click()
+    v.open()
+    page = v.turn_to("Purchase")
     expect(page.locator(CHIPS).first).to_be_visible(timeout=30_000)
     v.rest()
     return page
@@ -46,9 +46,8 @@ def test_plans_side_by_side_are_in_the_address_and_back_undoes(visit: Begin) -> 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_own_cards_on_a_phone(visit: Begin, scheme: str) -> None:
     v = visit(viewport={"width": 390, "height": 844}, color_scheme=scheme, is_mobile=True)
-    page = v.open("/?own=rtx-4090:1,rtx-3090:2")
-    page.get_by_test_id("stExpandSidebarButton").click()
-    page.get_by_role("link", name="Purchase").first.click()
+    v.open("/?own=rtx-4090:1,rtx-3090:2")
+    page = v.turn_to("Purchase")
     expect(page.locator(".st-key-owned_cards")).to_be_visible(timeout=30_000)
     expect(page.locator(CHIPS).first).to_be_visible(timeout=30_000)
     v.rest()

@@ -229,21 +229,28 @@ def _vllm(ask: _Ask) -> ServingMemory:
     }
     at_start = {
         "cuda_context": vllm.context_bytes(ask.memory_bytes),
-        "communication_at_start": vllm.started_communication_bytes(arch, ask.tensor, ask.pipeline),
+        "communication_at_start": vllm.started_communication_bytes(
+            arch, ask.memory_bytes, ask.tensor, ask.pipeline
+        ),
     }
+    unseen = {
+        "cuda_graphs_beside": beside,
+        "runner_buffers": vllm.buffer_bytes(arch, step, seqs, old),
+    }
+    share = inference.gpu_memory_utilization or constant("vllm", "gpu_memory_utilization")
+    # A share that leaves no room for what it does not see has to be lowered, or the start fails.
+    room = visible_bytes(ask.memory_bytes) - sum(unseen.values())
     if release.charges_context:
         parts |= at_start
-    share = inference.gpu_memory_utilization or constant("vllm", "gpu_memory_utilization")
-    requested = visible_bytes(ask.memory_bytes) * share
+    else:
+        room = room - sum(at_start.values())
+    requested = np.minimum(visible_bytes(ask.memory_bytes) * share, room)
     layout = vllm.block_pool(arch, ask.kv_bits, ask.tensor, ask.pipeline)
     pool = requested - ask.weights - activations - sum(parts.values())
     blocks = np.floor(np.maximum(0.0, pool) / np.maximum(layout.block_bytes, 1.0))
     longest = layout.blocks(ask.model_len, step)
     own = layout.blocks(float(inference.context_tokens), step)
-    parts |= at_start | {
-        "cuda_graphs_beside": beside,
-        "runner_buffers": vllm.buffer_bytes(arch, step, seqs, old),
-    }
+    parts |= at_start | unseen
     kv = ask.sequences * own * layout.block_bytes
     uniform = len(layout.groups) == 1 and layout.groups[0][1] is None
     tokens = blocks * layout.groups[0][0] if uniform else np.floor(blocks / longest * ask.model_len)
@@ -267,10 +274,12 @@ def _sglang(ask: _Ask) -> ServingMemory:
     shared = ask.peers * constant("sglang", "distributed_mib") * MIB
     free = visible_bytes(ask.memory_bytes) - context - shared
     share = inference.gpu_memory_utilization or constant("sglang", "mem_fraction_static")
-    pool = free * share - ask.weights - ask.rounding
+    graphs = sum(vllm.graph_bytes(arch))
+    # A share that leaves no room for a step and the graphs has to be lowered.
+    pool = np.minimum(free * share, free - activations - graphs) - ask.weights - ask.rounding
     parts = {
         "allocator_rounding": ask.rounding, "cuda_context": context, "communication": shared,
-        "cuda_graphs": sum(vllm.graph_bytes(arch)),
+        "cuda_graphs": graphs,
     }  # fmt: skip
     own = ask.sequence(float(inference.context_tokens))
     token = ask.sequence(1e6) / 1e6

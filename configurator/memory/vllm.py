@@ -230,17 +230,22 @@ def non_torch_bytes(
     )
     if not _second_runner(arch, old):
         modules = modules + constant("vllm", "non_torch_mib_v1")
-    group = constant("vllm", "group_communicator_mib") * MIB
+    large = np.asarray(memory_bytes) >= LARGE_CARD
+    group = np.where(large, constant("vllm", "group_communicator_mib") * MIB, 0.0)
     reduce = fused_reduce_bytes(arch, tokens, memory_bytes, tensor)
     return modules * MIB, np.where(tensor > 1, group + reduce, 0.0)
 
 
-def started_communication_bytes(arch: Architecture, tensor: Any, pipeline: Any) -> Any:
+def started_communication_bytes(
+    arch: Architecture, memory_bytes: Any, tensor: Any, pipeline: Any
+) -> Any:
     """Communication buffers of several GPUs from before the budget is taken: beside it."""
     several = np.asarray(tensor) * np.asarray(pipeline) > 1
     mib = constant("vllm", "communication_mib")
     if any(g.layer.experts for g in arch.groups):
         mib += constant("vllm", "expert_communication_mib")
+    large = np.asarray(memory_bytes) >= LARGE_CARD
+    mib = np.where(large, mib, constant("training", "communication_mib"))
     return np.where(several, mib * MIB, 0.0)
 
 

@@ -191,3 +191,14 @@ def test_layers_that_do_not_fit_lie_in_host_memory(engine, gib, users, margin):
         float(held.weights + held.kv_cache + held.activations + held.framework)
     )
     assert held.host_share == 1 or held.required * (1 + margin) <= held.budget * (1 + 1e-9)
+
+
+@settings(deadline=None, max_examples=80)
+@given(
+    engine=st.sampled_from(ENGINES), gib=st.floats(6, 140), tensor=st.sampled_from((1, 2, 4, 8)),
+    share=st.sampled_from((None, 0.5, 0.92, 1.0)), users=st.integers(1, 64),
+)  # fmt: skip
+def test_an_engine_never_has_more_than_the_card(engine, gib, tensor, share, users):
+    load = Inference(concurrency=users, gpu_memory_utilization=share)
+    held = serving_memory(arch(LLAMA_8B), "bf16", "bf16", engine, load, gib * GIB, tensor)
+    assert float(held.budget) <= gib * GIB * (1 + 1e-9)

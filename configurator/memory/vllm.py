@@ -241,7 +241,7 @@ def started_communication_bytes(
 ) -> Any:
     """Communication buffers of several GPUs from before the budget is taken: beside it."""
     several = np.asarray(tensor) * np.asarray(pipeline) > 1
-    mib = constant("vllm", "communication_mib")
+    mib: Any = constant("vllm", "communication_mib")
     if any(g.layer.experts for g in arch.groups):
         mib += constant("vllm", "expert_communication_mib")
     large = np.asarray(memory_bytes) >= LARGE_CARD

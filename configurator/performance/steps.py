@@ -154,10 +154,11 @@ def _exposed(launches: Any, work: Any, sharpness: Any) -> Any:
     return combine(launches, work, sharpness) - work
 
 
-def _host_seconds(model: Workload, plan: Plan, c: Coefficients, rounds: Any) -> Any:
-    """Seconds to read the offloaded share of the weights from host memory, once a round."""
+def _host_seconds(model: Workload, plan: Plan, c: Coefficients, tokens: Any, rounds: Any) -> Any:
+    """Seconds to read what ``tokens`` visit of the weights in host memory, once a round."""
     dense = model.column_bytes + model.replicated_bytes + model.kv_bytes
-    experts = model.expert_bytes * model.top_k / model.experts
+    touched = touched_experts(model, _expert_tokens(plan, tokens), c["routing_spread"])
+    experts = model.expert_bytes * touched
     there = plan.host_share * dense + plan.host_expert_share * experts
     return there * rounds / c["host_bandwidth"]
 
@@ -212,7 +213,7 @@ def decode_step(
     return {
         "weights": weights,
         "experts": experts,
-        "host_weights": _host_seconds(model, plan, c, 1.0),
+        "host_weights": _host_seconds(model, plan, c, tokens, 1.0),
         "cache": cache,
         "launches": _exposed(launches, weights + experts + cache, c["launch_overlap"]),
         **_messages(model, plan, c, tokens, 1.0),
@@ -262,7 +263,7 @@ def prefill(
     terms = {
         "weights": weights,
         "experts": experts,
-        "host_weights": _host_seconds(model, plan, c, rounds),
+        "host_weights": _host_seconds(model, plan, c, every / rounds, rounds),
         "attention": attention,
         "elementwise": elementwise,
         "launches": _exposed(launches, work, c["launch_overlap"]),

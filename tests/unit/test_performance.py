@@ -18,7 +18,7 @@ from configurator.device import Device, from_catalog, stack
 from configurator.performance import Speculative, serving_speed, training_speed
 from configurator.performance.coefficients import coefficients, data_class, efficiency
 from configurator.performance.serving import make_plan, static_share
-from configurator.performance.steps import combine, prefill, total, touched_experts
+from configurator.performance.steps import combine, decode_step, prefill, total, touched_experts
 from configurator.performance.workload import stack_workloads, workload
 from configurator.scenario import Inference, Training
 
@@ -339,3 +339,15 @@ def test_detail_names_match_the_formula() -> None:
     step = sum(v for k, v in parts.items() if k != "decode.compute")
     assert step + found.detail["interference"] == pytest.approx(found.tpot_s)
     assert {f.name for f in fields(found)} >= set(QUANTITIES)
+
+
+def test_a_prompt_reads_nearly_every_expert_from_the_host() -> None:
+    arch = read_architecture(load_catalog().model_config("Qwen/Qwen3-30B-A3B"))
+    device = card("rtx-4090")
+    model = workload(arch, "q4_k_m", "fp16", "llama_cpp")
+    plan = make_plan(arch, "q4_k_m", "llama_cpp", Inference(), device, 1, 1, 1, 1, 0.0, 1.0)
+    c = coefficients("llama_cpp", "llama_cpp", "int4", device)
+    there = float(prefill(model, plan, c, 1.0, 512.0)["host_weights"]) * c["host_bandwidth"]
+    assert 0.8 * model.expert_bytes < there <= model.expert_bytes
+    one = float(decode_step(model, plan, c, 1.0, 512.0)["host_weights"]) * c["host_bandwidth"]
+    assert one == pytest.approx(model.expert_bytes * model.top_k / model.experts)

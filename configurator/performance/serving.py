@@ -322,18 +322,9 @@ def serving_speed(
     c = coefficients(family, engine, precision_class(precision, method), device)
     model = workload(arch, precision, kv_precision, engine)
     plan = make_plan(
-        arch,
-        precision,
-        engine,
-        inference,
-        device,
-        tensor,
-        pipeline,
-        expert,
-        data,
-        host_share,
+        arch, precision, engine, inference, device, tensor, pipeline, expert, data, host_share,
         host_expert_share,
-    )
+    )  # fmt: skip
     context = float(inference.context_tokens)
     if kv_capacity_tokens is None:
         share = inference.gpu_memory_utilization or 0.9

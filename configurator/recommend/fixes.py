@@ -47,10 +47,9 @@ def changed(request: Request, changes: Sequence[Change]) -> Request:
     for change in changes:
         path = change.field.split(".")
         if path[0] == "tiers":
-            edit = request.tiers.get(path[1], TierEdit()).model_copy(  # type: ignore[call-overload]
-                update={path[2]: change.value}
-            )
-            request = request.model_copy(update={"tiers": {**request.tiers, path[1]: edit}})
+            edits: dict[str, TierEdit] = {str(name): edit for name, edit in request.tiers.items()}
+            edit = edits.get(path[1], TierEdit()).model_copy(update={path[2]: change.value})
+            request = request.model_copy(update={"tiers": {**edits, path[1]: edit}})
         elif "hardware" not in path:
             request = _put(request, path, change.value)
         if change.field == "scenario.precision":

@@ -29,7 +29,7 @@ from configurator.memory.weights import weight_table
 from configurator.parallelism import HOST_GPUS
 from configurator.performance import serving_speed
 from configurator.recommend.candidates import cards_of, split_rules, splits_of, take
-from configurator.recommend.owned import LONGEST, most_that_fits
+from configurator.recommend.owned import LONGEST, most_that_fits, plain_fields
 from configurator.recommend.request import Request
 from configurator.recommend.search import NATIVE_FIRST, card_id, card_prices, card_runs
 from configurator.scenario import Hardware, Inference, Scenario
@@ -78,10 +78,7 @@ class Way:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""
-        names = (name for name in self.__dataclass_fields__ if name != "scenario")
-        out = {name: getattr(self, name) for name in names}
-        out |= {"cards": dict(self.cards), "layers": list(self.layers)}
-        return {**out, "scenario": self.scenario.model_dump(mode="json", exclude_none=True)}
+        return plain_fields(self) | {"cards": dict(self.cards), "layers": list(self.layers)}
 
 
 @dataclass(frozen=True)

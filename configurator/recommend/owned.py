@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,12 @@ from configurator.recommend.search import NATIVE_FIRST, card_runs
 from configurator.scenario import Hardware, Scenario
 
 LONGEST = 1 << 24
+
+
+def plain_fields(answer: Any) -> dict[str, Any]:
+    """Return the fields of an answer's dataclass, its scenario as plain JSON values."""
+    out = {field.name: getattr(answer, field.name) for field in fields(answer)}
+    return {**out, "scenario": answer.scenario.model_dump(mode="json", exclude_none=True)}
 
 
 @dataclass(frozen=True)
@@ -45,9 +51,7 @@ class Runs:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""
-        names = (name for name in self.__dataclass_fields__ if name != "scenario")
-        out = {name: getattr(self, name) for name in names}
-        return {**out, "scenario": self.scenario.model_dump(mode="json", exclude_none=True)}
+        return plain_fields(self)
 
 
 def what_runs(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -157,9 +159,9 @@ def test_cards_to_add_keep_the_limits_of_speed() -> None:
         ({"rtx-4090": True}, "owned.rtx-4090"),
     ],
 )
-def test_bad_cards_are_named(cards: dict[str, object], field: str) -> None:
+def test_bad_cards_are_named(cards: dict[str, Any], field: str) -> None:
     with pytest.raises(InputError) as error:
-        ways(cards, load())  # type: ignore[arg-type]
+        ways(cards, load())
     assert error.value.field == field
 
 

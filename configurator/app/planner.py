@@ -268,6 +268,9 @@ def _verdict(asked: Scenario, answer: Estimate | None, best: Plan | None) -> Non
         text += " " + kept.text
         if state == "good":
             state = kept.state
+    for notice in answer.assumptions:
+        if notice.code in ("layers_on_host", "experts_on_host"):
+            text += " " + numbers.plain(notice.text(language()))
     if asked.hardware is None and best is not None:
         text += " " + words(
             "verdict.cheapest",

@@ -457,3 +457,10 @@ def test_bad_upload_is_said(content: bytes, language: str) -> None:
     healthy(at.run())
     assert at.error
     assert verdict(at)
+
+
+def test_the_verdict_says_what_lies_in_main_memory(language: str) -> None:
+    asked = {"m": "Qwen/Qwen3-32B", "w": "q4_k_m", "e": "llama_cpp", "g": "rtx-4060-ti-16gb"}
+    at = start(language, n="1", **{"in": "1024"}, out="512", c="1", host="1", **asked)
+    notice = next(n for n in estimate(scenario(at)).assumptions if n.code == "layers_on_host")
+    assert notice.text(language) in verdict(at)

@@ -355,8 +355,12 @@ def rounding_bytes(
     if np.ndim(tensor) == 0 and np.ndim(expert) == 0:
         slack: Any = allocator_slack(arch, precision, engine, int(tensor), int(expert))
     else:
-        ranks = np.stack(np.broadcast_arrays(np.asarray(tensor), np.asarray(expert)), axis=-1)
-        pairs, index = np.unique(ranks.reshape(-1, 2), axis=0, return_inverse=True)
-        values = [allocator_slack(arch, precision, engine, int(t), int(e)) for t, e in pairs]
-        slack = np.array(values)[index.reshape(-1)].reshape(ranks.shape[:-1])
+        wide = int(np.max(expert, initial=0)) + 1
+        pairs, index = np.unique(
+            np.asarray(tensor, np.int64) * wide + np.asarray(expert, np.int64), return_inverse=True
+        )
+        values = [
+            allocator_slack(arch, precision, engine, *divmod(int(pair), wide)) for pair in pairs
+        ]
+        slack = np.array(values)[index]
     return slack / np.asarray(pipeline)

@@ -86,14 +86,17 @@ def card_contexts(device: Any) -> tuple[list[CardKey], np.ndarray | None]:
     known = _CONTEXTS.get(id(device))
     if known is not None and known[0] is device:
         return known[1], known[2]
-    places: dict[CardKey, int] = {}
     columns = [
-        np.asarray(x).tolist()
-        for x in (device.id, device.architecture, device.vendor, device.segment)
+        np.asarray(x) for x in (device.id, device.architecture, device.vendor, device.segment)
     ]
-    index = np.array(
-        [places.setdefault(key, len(places)) for key in zip(*columns, strict=True)], dtype=np.intp
-    )
+    # A ranking's rows come card by card: what follows its like needs no look.
+    starts = np.ones(len(columns[0]), dtype=bool)
+    starts[1:] = np.any([column[1:] != column[:-1] for column in columns], axis=0)
+    at = np.flatnonzero(starts)
+    places: dict[CardKey, int] = {}
+    keys = zip(*(column[at].tolist() for column in columns), strict=True)
+    found = np.array([places.setdefault(key, len(places)) for key in keys], dtype=np.intp)
+    index = np.repeat(found, np.diff(at, append=len(starts)))
     if len(_CONTEXTS) >= _CONTEXTS_KEPT:
         _CONTEXTS.clear()
     _CONTEXTS[id(device)] = (device, list(places), index)

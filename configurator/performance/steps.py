@@ -65,6 +65,8 @@ def touched_experts(model: Workload, tokens: Any, spread: Any) -> Any:
 
     With independent routing spread is 1; tokens of one text choose alike, so less is read.
     """
+    if np.ndim(model.experts) == 0 and model.top_k >= model.experts:
+        return 1.0
     share = np.minimum(model.top_k / model.experts, 1.0 - 1e-9)
     return 1.0 - (1.0 - share) ** (np.maximum(tokens, 1.0) ** spread)
 

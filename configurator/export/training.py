@@ -56,8 +56,8 @@ def training_script(answer: Estimate) -> str:
     dtype = "float32" if wide and not adapters else "bfloat16"
     if mode == "amp_fp16" and adapters:
         dtype = "float16"
-    imports = ["AutoModelForCausalLM", "AutoTokenizer", "DataCollatorForLanguageModeling",
-               "Trainer", "TrainingArguments"]  # fmt: skip
+    imports = ["AutoModelForCausalLM", "AutoTokenizer", "Trainer", "TrainingArguments",
+               "default_data_collator"]  # fmt: skip
     if qlora:
         imports.insert(2, "BitsAndBytesConfig")
     lines = ['"""Train on texts, one JSON object {"text": …} a line in ' + DATA_FILE + '."""', ""]
@@ -84,11 +84,7 @@ def training_script(answer: Estimate) -> str:
     lines += ["arguments = TrainingArguments("]
     lines += [f"    {name}={value}," for name, value in _arguments(answer, fsdp, deepspeed)]
     lines += [")", ""]
-    lines += [
-        "tokenizer = AutoTokenizer.from_pretrained(MODEL)",
-        "if tokenizer.pad_token is None:",
-        "    tokenizer.pad_token = tokenizer.eos_token",
-    ]
+    lines += ["tokenizer = AutoTokenizer.from_pretrained(MODEL)"]
     lines += ["model = AutoModelForCausalLM.from_pretrained(", "    MODEL,"]
     lines += [f"    dtype=torch.{dtype},", '    attn_implementation="sdpa",']
     if qlora:
@@ -128,8 +124,9 @@ _DATA = (
     '    """Join texts and cut them into equal pieces."""',
     '    tokens = [t for ids in tokenizer(batch["text"])["input_ids"]',
     "              for t in [*ids, tokenizer.eos_token_id]]",
-    "    pieces = range(0, len(tokens) - SEQUENCE_LENGTH + 1, SEQUENCE_LENGTH)",
-    '    return {"input_ids": [tokens[i : i + SEQUENCE_LENGTH] for i in pieces]}',
+    "    starts = range(0, len(tokens) - SEQUENCE_LENGTH + 1, SEQUENCE_LENGTH)",
+    "    pieces = [tokens[i : i + SEQUENCE_LENGTH] for i in starts]",
+    '    return {"input_ids": pieces, "labels": pieces}',
     "",
     "",
     f'texts = load_dataset("json", data_files="{DATA_FILE}", split="train")',
@@ -138,7 +135,8 @@ _DATA = (
     "    model=model,",
     "    args=arguments,",
     "    train_dataset=data,",
-    "    data_collator=DataCollatorForLanguageModeling(tokenizer, mlm=False),",
+    # A collator that pads would leave every end of text, often the padding, out of the loss.
+    "    data_collator=default_data_collator,",
     "    processing_class=tokenizer,",
     ")",
 )

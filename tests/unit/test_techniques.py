@@ -456,6 +456,26 @@ def test_training_script_says_the_scenario():
     assert "per_device_train_batch_size=2" in full
 
 
+@pytest.mark.parametrize("raw", [TRAIN, QLORA], ids=["full", "qlora"])
+def test_training_learns_where_texts_end(raw):
+    """A collator that pads masks the padding token, often the end of text, out of the loss."""
+
+    class Tokenizer:
+        eos_token_id = 0
+
+        def __call__(self, texts):
+            return {"input_ids": [[len(word) for word in text.split()] for text in texts]}
+
+    text = training.training_script(answer(raw))
+    assert "data_collator=default_data_collator" in text
+    names = {"tokenizer": Tokenizer(), "SEQUENCE_LENGTH": 3}
+    pack = next(x for x in ast.parse(text).body if isinstance(x, ast.FunctionDef))
+    exec(compile(ast.unparse(pack), "train.py", "exec"), names)
+    pieces = names["pack"]({"text": ["a bb", "ccc a", "a"]})
+    assert pieces["input_ids"] == [[1, 2, 0], [3, 1, 0]]
+    assert pieces["labels"] == pieces["input_ids"]
+
+
 def test_fsdp_checkpoints_in_one_place_only():
     raw = {**TRAIN, "engine": "fsdp",
            "training": {"sharding": "fsdp", "gradient_checkpointing": True}}  # fmt: skip

@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from configurator.calibrate import CLASSES, coverage, cross_validate, families
 from configurator.performance.measured import EXPECTED_ERROR, read_rows
+from configurator.validate import read_cases
 
 NAMES = {"same": "rows", "model": "model", "card": "card", "none": "architecture"}
 
@@ -37,12 +38,12 @@ def line(errors: np.ndarray, inside: np.ndarray) -> dict[str, float]:
     }
 
 
-def table(lines: Iterable[str]) -> list[dict[str, Any]]:
+def table(cases: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return one record for each class left out, quantity and engine (``all`` = every engine)."""
     columns: dict[str, list[Any]] = {"quantity": [], "engine": []}
     values: dict[str, list[np.ndarray]] = {name: [] for name in CLASSES}
     covered: dict[str, list[np.ndarray]] = {name: [] for name in CLASSES}
-    for family in families(read_rows(lines)).values():
+    for family in families(read_rows(cases)).values():
         columns["quantity"] += [r.quantity for r in family.rows]
         columns["engine"] += [r.engine for r in family.rows]
         for name, errors in cross_validate(family).items():
@@ -66,11 +67,10 @@ def table(lines: Iterable[str]) -> list[dict[str, Any]]:
 def main() -> None:
     """Print the table; write it as JSON where asked."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--truth", type=Path, required=True, help="folder with throughput*.jsonl")
+    parser.add_argument("--truth", type=Path, required=True, help="folder of *.jsonl cases")
     parser.add_argument("--json", type=Path, help="write the table here too")
     asked = parser.parse_args()
-    files = sorted(asked.truth.glob("throughput*.jsonl"))
-    records = table(row for f in files for row in f.read_text(encoding="utf-8").splitlines())
+    records = table(read_cases(asked.truth))
     head = ("n", "median", "p90", "bias", "in 90 %")
     print(f"{'left out':<13}{'quantity':<22}{'engine':<14}" + "".join(f"{h:>9}" for h in head))
     for r in records:

@@ -19,6 +19,7 @@ import numpy as np
 import yaml
 
 from configurator.catalog import catalog_dir
+from configurator.errors import InputError
 from configurator.performance.coefficients import FILE, context_key
 from configurator.performance.measured import EXPECTED_ERROR, Row, read_rows
 from configurator.performance.serving import closed_loop
@@ -350,21 +351,23 @@ _HEADER = """\
 """
 
 
-def calibrate(truth_dir: Path, today: date, out: Path | None = None) -> Path:
+def calibrate(cases: Sequence[Mapping[str, Any]], today: date, out: Path | None = None) -> Path:
     """Fit every family and write ``catalog/efficiency.yaml``; deterministic.
 
     Args:
-        truth_dir: Folder with ``throughput*.jsonl``.
+        cases: Measured cases; those without speeds are left out.
         today: Date to write beside the fit.
         out: File to write; the catalog's by default.
 
     Returns:
         The file written.
+
+    Raises:
+        InputError: No case holds a speed.
     """
-    files = sorted(truth_dir.glob("throughput*.jsonl"))
-    if not files:
-        raise FileNotFoundError(f"no throughput*.jsonl in {truth_dir}")
-    rows = [row for f in files for row in read_rows(f.read_text(encoding="utf-8").splitlines())]
+    rows = read_rows(cases)
+    if not rows:
+        raise InputError("--truth", "holds no case with a measured speed", len(cases))
     parts: dict[str, Any] = {}
     for name, family in families(rows).items():
         theta = family.fit(np.ones(len(family.rows), dtype=bool))
@@ -372,7 +375,6 @@ def calibrate(truth_dir: Path, today: date, out: Path | None = None) -> Path:
         parts[name] = describe(family, theta, errors)
     document = {
         "date": today.isoformat(),
-        "source": ", ".join(f.name for f in files),
         "cases": len({row.case for row in rows}),
         "families": parts,
     }

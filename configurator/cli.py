@@ -153,9 +153,9 @@ def _calibrate(args: argparse.Namespace) -> int:
     from configurator.calibrate import calibrate
     from configurator.validate import memory_residuals, read_cases
 
-    truth, today = Path(args.truth), datetime.now(UTC).date()
-    print(calibrate(truth, today))
-    print(intervals.write(memory_residuals(read_cases(truth)), today))
+    cases, today = read_cases(*map(Path, args.truth)), datetime.now(UTC).date()
+    print(calibrate(cases, today))
+    print(intervals.write(memory_residuals(cases), today))
     return 0
 
 
@@ -219,7 +219,10 @@ def _parser() -> argparse.ArgumentParser:
         "--published", metavar="FILE", help="fail if a median is worse than in this JSON"
     )
     sub = command("calibrate", _calibrate, "fit the speed coefficients and intervals to cases")
-    sub.add_argument("--truth", required=True, metavar="DIR", help="folder of *.jsonl cases")
+    sub.add_argument(
+        "--truth", required=True, nargs="+", metavar="DIR",
+        help="folders of *.jsonl cases; of cases with one id the first folder's counts",
+    )  # fmt: skip
     sub = command(
         "import", _import, "read a model from a GGUF or safetensors header, a folder or the Hub"
     )

@@ -106,25 +106,26 @@ def _at(tree: Mapping[str, Any], path: str) -> Any:
     return node
 
 
-def read_cases(folder: Path) -> list[dict[str, Any]]:
-    """Read every ``*.jsonl`` of a folder (or one file), in name order.
+def read_cases(*folders: Path) -> list[dict[str, Any]]:
+    """Read every ``*.jsonl`` of folders (or files), in name order; of one ``id`` the first case.
 
     Raises:
         InputError: The folder holds no cases, or a line is not JSON.
     """
-    files = [folder] if folder.is_file() else sorted(folder.glob("*.jsonl"))
-    cases = []
+    files = [f for at in folders for f in ([at] if at.is_file() else sorted(at.glob("*.jsonl")))]
+    cases: dict[str, dict[str, Any]] = {}
     for file in files:
         for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
             if not line.strip():
                 continue
             try:
-                cases.append(json.loads(line))
+                case = json.loads(line)
+                cases.setdefault(str(case.get("id", f"{file.name}:{number}")), case)
             except ValueError as error:
                 raise InputError(f"{file.name}:{number}", f"is not a JSON case: {error}") from None
     if not cases:
-        raise InputError("--truth", "holds no *.jsonl cases", str(folder))
-    return cases
+        raise InputError("--truth", "holds no *.jsonl cases", ", ".join(map(str, folders)))
+    return list(cases.values())
 
 
 def asked(case: Mapping[str, Any]) -> Scenario:

@@ -245,7 +245,7 @@ def started_communication_bytes(
     if any(g.layer.experts for g in arch.groups):
         mib += constant("vllm", "expert_communication_mib")
     large = np.asarray(memory_bytes) >= LARGE_CARD
-    mib = np.where(large, mib, constant("training", "communication_mib"))
+    mib = np.where(large, mib, constant("vllm", "communication_small_mib"))
     return np.where(several, mib * MIB, 0.0)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -52,11 +51,10 @@ def _device(scenario: Scenario) -> Device:
     return from_custom(hardware.gpu)
 
 
-def read_rows(lines: Iterable[str]) -> list[Row]:
-    """Return the speed measurements of truth lines; lines without any give none."""
+def read_rows(cases: Iterable[Mapping[str, Any]]) -> list[Row]:
+    """Return the speed measurements of cases; cases without any give none."""
     rows: list[Row] = []
-    for line in lines:
-        case = json.loads(line)
+    for case in cases:
         wanted = {
             k.removeprefix("performance."): v
             for k, v in case["measured"].items()

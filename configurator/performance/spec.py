@@ -101,7 +101,7 @@ _SERVING = (
     _fixed("hop_s", 20e-6, "s", "pipeline hops (assumed)"),
     _fixed("pcie_latency", 3.0, "times", "all-reduce latency without NVLink (assumed)"),
     _fixed("pipeline_share", 0.85, "exponent", "ideal speed-up of a prompt over pipeline stages"),
-    _fixed("host_bandwidth", 50e9, "bytes/s", "weights in host memory (dual-channel DDR5, assumed)"),
+    _fixed("host_bandwidth", 50e9, "bytes/s", "layers in host memory over PCIe 5 x16 (H200: 55 pinned)"),
 )  # fmt: skip
 
 _EAGER = (
@@ -149,7 +149,7 @@ _EAGER = (
     _fixed("hop_s", 50e-6, "s", "pipeline hops (assumed)"),
     _fixed("pcie_latency", 3.0, "times", "all-reduce latency without NVLink (assumed)"),
     _fixed("pipeline_share", 0.0, "exponent", "device_map pipelines nothing"),
-    _fixed("host_bandwidth", 25e9, "bytes/s", "weights in host memory, sent over PCIe (assumed)"),
+    _fixed("host_bandwidth", 6.5e9, "bytes/s", "layers in host memory, pageable copies (measured, H200)"),
 )  # fmt: skip
 
 _LLAMA_CPP = (
@@ -200,7 +200,7 @@ _LLAMA_CPP = (
     _fixed("bunching", 1.0, "times", "other prompts' prefill before one's own (assumed)"),
     _fixed("bunching_power", 0.7, "exponent", "half the other sequences (assumed)"),
     _fixed("pcie_latency", 2.0, "times", "all-reduce latency without NVLink (assumed)"),
-    _fixed("host_bandwidth", 50e9, "bytes/s", "weights in host memory (dual-channel DDR5, assumed)"),
+    _fixed("host_bandwidth", 50e9, "bytes/s", "layers in host memory, read by the CPU (assumed; 57 on a server)"),
 )  # fmt: skip
 
 _TRAINING = (

@@ -130,7 +130,9 @@ _DATA = (
     "",
     "",
     f'texts = load_dataset("json", data_files="{DATA_FILE}", split="train")',
-    "data = texts.map(pack, batched=True, remove_columns=texts.column_names)",
+    "data = texts.map(pack, batched=True, batch_size=10_000, remove_columns=texts.column_names)",
+    "if not len(data):",
+    f'    raise SystemExit("{DATA_FILE} holds fewer tokens than one sequence")',
     "trainer = Trainer(",
     "    model=model,",
     "    args=arguments,",
@@ -268,13 +270,22 @@ def _hosts(answer: Estimate) -> tuple[int, int]:
 def torchrun_line(answer: Estimate, script: str = "train.py") -> str:
     """Return the ``torchrun`` line that starts a script on all cards."""
     hosts, per_host = _hosts(answer)
+    threads = ""
+    if answer.scenario.fitting.offload != "none" and per_host > 1:
+        # torchrun leaves one thread to each process; the optimizer on the host needs its share.
+        threads = f"export OMP_NUM_THREADS=$(($(nproc) / {per_host}))\n"
     if hosts == 1:
-        return command(["torchrun", "--standalone", f"--nproc-per-node={per_host}", script], [])
+        line = command(["torchrun", "--standalone", f"--nproc-per-node={per_host}", script], [])
+        return threads + line
     hint = note("On every host; set NODE_RANK (0, 1, …) and MASTER_ADDR there.")
-    return hint + (
-        f"torchrun --nnodes={hosts} --nproc-per-node={per_host} "
-        '--node-rank="$NODE_RANK" --master-addr="$MASTER_ADDR" --master-port=29500 '
-        + shlex.quote(script)
+    return (
+        hint
+        + threads
+        + (
+            f"torchrun --nnodes={hosts} --nproc-per-node={per_host} "
+            '--node-rank="$NODE_RANK" --master-addr="$MASTER_ADDR" --master-port=29500 '
+            + shlex.quote(script)
+        )
     )
 
 

@@ -502,6 +502,17 @@ def test_deepspeed_stage_and_offload(sharding, stage):
     assert config["train_micro_batch_size_per_gpu"] == 3
 
 
+def test_an_optimizer_on_the_host_gets_its_threads():
+    """Torchrun would leave it one."""
+    raw = {
+        **TRAIN,
+        "engine": "deepspeed",
+        "training": {"sharding": "zero2", "offload": "optimizer"},
+    }
+    assert "OMP_NUM_THREADS=$(($(nproc) / 4))" in training.torchrun_line(answer(raw))
+    assert "OMP_NUM_THREADS" not in training.torchrun_line(answer(TRAIN))
+
+
 def test_torchrun_on_one_host_and_on_several():
     assert words(training.torchrun_line(answer(TRAIN))) == [
         "torchrun", "--standalone", "--nproc-per-node=4", "train.py",

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from configurator import numbers
-from configurator.app import views
+from configurator.app import curves, views
 from configurator.app.machine_view import (
     Holder,
     card_name,
@@ -156,7 +156,7 @@ def _told(placing: Placing) -> Placing:
     whole = float(visible_bytes(answer.memory.capacity_gib * GIB)) / GIB
     for hundredths in range(min(99, int(100 * free / whole)), int(100 * LEAST_SHARE), -1):
         share = hundredths / 100
-        told = estimate(views.replaced(answer.scenario, inference__gpu_memory_utilization=share))
+        told = estimate(curves.replaced(answer.scenario, inference__gpu_memory_utilization=share))
         if told.memory.total_gib > free:
             continue
         if share == asked or views.verdict(told, "en").state == "bad":
@@ -283,7 +283,7 @@ def instead_text(found: Instead, tongue: str) -> str:
 def _needs(scenario: Scenario, room: float) -> float | None:
     """Return what a question needs if it surely fits into the room, else ``None``."""
     try:
-        found = views.need(scenario)
+        found = curves.need(scenario)
     except InputError:
         return None
     return found.required if found.high <= min(room, found.budget) else None
@@ -329,7 +329,7 @@ def _more_cards(placing: Placing) -> Iterator[Instead]:
         return
     for count in range(hardware.gpu_count + 1, len(placing.like) + 1):
         frees = [free_gib(gpu) for gpu in placing.like[:count]]
-        wider = views.on_cards(scenario, count)
+        wider = curves.on_cards(scenario, count)
         needed = _needs(wider, min(float("inf") if f is None else f for f in frees))
         if needed is not None:
             yield Instead(("more_cards",), {"count": count}, wider, needed)
@@ -350,22 +350,22 @@ def _less_load(scenario: Scenario, room: float) -> Iterator[Instead]:
     serving = scenario.serving
     users = _most(
         1, serving.concurrency,
-        lambda n: _needs(views.replaced(scenario, inference__concurrency=n), room) is not None,
+        lambda n: _needs(curves.replaced(scenario, inference__concurrency=n), room) is not None,
     )  # fmt: skip
     if users:
-        fewer = views.replaced(scenario, inference__concurrency=users)
+        fewer = curves.replaced(scenario, inference__concurrency=users)
         yield Instead(("fewer_users",), {"count": users}, fewer, _needs(fewer, room) or 0.0)
 
     def shorter(tokens: int) -> Scenario:
-        short = views.at(scenario, "inference__context", tokens)
+        short = curves.at(scenario, "inference__context", tokens)
         longest = serving.max_model_len
         if longest is not None and longest > tokens:
-            short = views.replaced(short, inference__max_model_len=tokens)
+            short = curves.replaced(short, inference__max_model_len=tokens)
         return short
 
-    least = min(views.CONTEXT_STEP, serving.context_tokens)
+    least = min(curves.CONTEXT_STEP, serving.context_tokens)
     tokens = _most(least, serving.context_tokens, lambda n: _needs(shorter(n), room) is not None)
-    tokens -= tokens % views.CONTEXT_STEP if tokens > views.CONTEXT_STEP else 0
+    tokens -= tokens % curves.CONTEXT_STEP if tokens > curves.CONTEXT_STEP else 0
     if tokens:
         needed = _needs(shorter(tokens), room)
         if needed is not None:

@@ -10,7 +10,7 @@ from typing import Any
 import streamlit as st
 
 from configurator import link, numbers
-from configurator.app import charts, views
+from configurator.app import charts, curves, views
 from configurator.app.form import changed_fields, form_of
 from configurator.app.inputs import sidebar
 from configurator.app.nearest import show_nearest, show_terms
@@ -33,7 +33,7 @@ from configurator.app.state import (
 )
 from configurator.cost.ranges import Range
 from configurator.errors import InputError
-from configurator.estimate import Estimate, estimate
+from configurator.estimate import Estimate, architecture_of, estimate
 from configurator.recommend import Plan, Recommendation, parse_request, recommend
 from configurator.scenario import Scenario, parse_scenario
 from configurator.words import say
@@ -481,18 +481,18 @@ def _meter(answer: Estimate) -> None:
 
 
 @lru_cache(maxsize=128)
-def curves(
+def memory_curves(
     scenario_json: str, tongue: str, rule: bool = False
 ) -> tuple[tuple[charts.Curve, str], ...]:
     """Return the curves of a scenario and what each shows in words."""
     scenario = parse_scenario(json.loads(scenario_json))
-    limit = views.architecture_of(scenario).context_length
+    limit = architecture_of(scenario).context_length
     found = []
-    for axis in views.axes(scenario, limit, tongue):
-        data = views.curve(scenario, axis, tongue)
+    for axis in curves.axes(scenario, limit, tongue):
+        data = curves.curve(scenario, axis, tongue)
         if rule:
-            data = views.with_rule_of_thumb(data, scenario, axis, tongue)
-        found.append((data, views.curve_text(data, tongue)))
+            data = curves.with_rule_of_thumb(data, scenario, axis, tongue)
+        found.append((data, curves.curve_text(data, tongue)))
     return tuple(found)
 
 
@@ -502,7 +502,7 @@ def _curves(answer: Estimate) -> None:
         st.markdown(f"**{words('curve.title')}**", width="content")
         st.space("stretch")
         rule = st.toggle(words("curve.with_rule"), key="rule", help=words("help.rule"))
-    drawn = curves(text, language(), rule)
+    drawn = memory_curves(text, language(), rule)
     for number, (column, (data, alt)) in enumerate(zip(st.columns(2), drawn)):
         figure = charts.curve(data)
         column.plotly_chart(figure, key=f"curve_{number}", alt=alt, config=charts.CONFIG)
@@ -533,12 +533,12 @@ def load_curve(
     scenario_json: str, by: str, limits: views.Limits, tongue: str
 ) -> tuple[charts.LoadCurve, str]:
     """Return a scenario's load curve and what it shows in words."""
-    data = views.load_curve(parse_scenario(json.loads(scenario_json)), by, limits, tongue)
-    return data, views.load_text(data, limits, tongue)
+    data = curves.load_curve(parse_scenario(json.loads(scenario_json)), by, limits, tongue)
+    return data, curves.load_text(data, limits, tongue)
 
 
 def _load_curve(answer: Estimate) -> None:
-    by = st.session_state.setdefault("_load_by", views.LOAD_BY[0])
+    by = st.session_state.setdefault("_load_by", curves.LOAD_BY[0])
     seed("load_by", by)
     say_it = bound_words()
     with st.container(horizontal=True, vertical_alignment="center"):
@@ -546,7 +546,7 @@ def _load_curve(answer: Estimate) -> None:
         st.space("stretch")
         st.segmented_control(
             words("load_curve.by"),
-            list(views.LOAD_BY),
+            list(curves.LOAD_BY),
             format_func=lambda value: say_it(f"option.load_by.{value}"),
             key="load_by",
             required=True,
@@ -561,7 +561,7 @@ def _load_curve(answer: Estimate) -> None:
 
 
 def _load_by_chosen() -> None:
-    if st.session_state["load_by"] in views.LOAD_BY:
+    if st.session_state["load_by"] in curves.LOAD_BY:
         st.session_state["_load_by"] = st.session_state["load_by"]
 
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from configurator.app.curves import need, replaced
 from configurator.app.form import SPLITS
-from configurator.app.views import need, replaced
 from configurator.errors import InputError
 from configurator.estimate import Estimate
 from configurator.memory.serving import OFFLOADING

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from configurator import link
-from configurator.app import answers, views
+from configurator.app import answers, curves
 from configurator.app.presets import presets
 from configurator.article import load_article
 from configurator.scenario import Hardware
@@ -34,12 +34,12 @@ def test_rule_of_thumb_beside_ours(language: str) -> None:
     scenario = presets()[0].scenario.model_copy(
         update={"hardware": Hardware(gpu="l40s", gpu_count=1)}
     )
-    users, context = views.axes(scenario, 40960, language)
-    grows = views.with_rule_of_thumb(
-        views.curve(scenario, users, language), scenario, users, language
+    users, context = curves.axes(scenario, 40960, language)
+    grows = curves.with_rule_of_thumb(
+        curves.curve(scenario, users, language), scenario, users, language
     )
-    flat = views.with_rule_of_thumb(
-        views.curve(scenario, context, language), scenario, context, language
+    flat = curves.with_rule_of_thumb(
+        curves.curve(scenario, context, language), scenario, context, language
     )
     assert grows.other[-1] > grows.other[0]
     assert flat.other[-1] == flat.other[0]  # the rule knows no context

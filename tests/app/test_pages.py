@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from configurator import numbers
-from configurator.app import charts, views
+from configurator.app import charts, curves, views
 from configurator.app.form import changed_fields, default_form, form_of, scenario_of
 from configurator.app.own_model import clean_name
 from configurator.app.presets import ladder, ladder_sizes, nearest_step, presets
@@ -113,13 +113,13 @@ def test_figures_are_valid_and_whole(preset, language: str) -> None:  # type: ig
     assert drawn == pytest.approx(answer.memory.required_gib, rel=0.02)
     assert all(part.text in alt for part in parts)
     figures = [charts.meter(parts, limit, card)]
-    for axis in views.axes(answer.scenario, answer.architecture.context_length, language):
-        data = views.curve(answer.scenario, axis, language)
+    for axis in curves.axes(answer.scenario, answer.architecture.context_length, language):
+        data = curves.curve(answer.scenario, axis, language)
         assert list(data.x) == sorted(data.x)
         at = data.x.index(data.now.value)
         assert data.y[at] == pytest.approx(answer.memory.required_gib)
         assert all(low <= y <= high for low, y, high in zip(data.low, data.y, data.high))
-        assert views.curve_text(data, language)
+        assert curves.curve_text(data, language)
         figures.append(charts.curve(data))
     now, panel = datetime.now(), charts.Panel("GiB", 24.0, (("a", (1.0, None)),))
     figures.append(charts.history([now, now], (panel, panel)))
@@ -129,18 +129,18 @@ def test_figures_are_valid_and_whole(preset, language: str) -> None:  # type: ig
 
 def test_break_points_are_where_it_stops_fitting() -> None:
     scenario = on(presets()[0].scenario, "rtx-4090", 1)
-    axis = views.axes(scenario, 40960, "en")[0]
-    first, *_ = views.breaks(scenario, axis, "en")
+    axis = curves.axes(scenario, 40960, "en")[0]
+    first, *_ = curves.breaks(scenario, axis, "en")
     most = int(first.value)
-    assert views.need(views.at(scenario, axis.path, most)).fits
-    assert not views.need(views.at(scenario, axis.path, most + 1)).fits
+    assert curves.need(curves.at(scenario, axis.path, most)).fits
+    assert not curves.need(curves.at(scenario, axis.path, most + 1)).fits
 
 
 def test_memory_alone_agrees_with_the_estimate() -> None:
     for preset in presets():
         scenario = on(preset.scenario)
         memory = estimate(scenario).memory
-        need = views.need(scenario)
+        need = curves.need(scenario)
         assert need.required == pytest.approx(memory.required_gib)
         assert need.budget == pytest.approx(memory.budget_gib)
         assert need.high == pytest.approx(memory.required_high_gib)
@@ -194,9 +194,9 @@ def test_the_edge_of_what_fits_is_met(engine: str, path: str) -> None:
         model="Qwen/Qwen3-8B", precision=precision, engine=engine, inference=Inference(),
         hardware=Hardware(gpu="rtx-4090"),
     )  # fmt: skip
-    axis = next(a for a in views.axes(scenario, 40960, "en") if a.path == path)
+    axis = next(a for a in curves.axes(scenario, 40960, "en") if a.path == path)
     axis = replace(axis, high=1 << 20)
-    edge = views.largest(scenario, axis)
+    edge = curves.largest(scenario, axis)
     assert edge > axis.low
-    assert views.need(views.at(scenario, path, edge)).fits
-    assert not views.need(views.at(scenario, path, edge + 2 * axis.snap)).fits
+    assert curves.need(curves.at(scenario, path, edge)).fits
+    assert not curves.need(curves.at(scenario, path, edge + 2 * axis.snap)).fits

@@ -81,6 +81,7 @@ class _Live:
     casts_forward: Any
     casts_backward: Any
     gathered: Any
+    streams: Any  # freed blocks of the streams that gather and scatter
     logits: Any
 
 
@@ -154,7 +155,9 @@ def _live(
     if not training.gradient_checkpointing and profile.style != "fused":
         norm_peak = tokens * hidden * 4 * WIDE / (tensor if together else 1)
     layer_peak = np.maximum(layer_peak, norm_peak)
-    gathered = _gathered(arch, precision, training, engine, profile, tensor, expert, data, widest)
+    gathered, streams = _gathered(
+        arch, precision, training, engine, profile, tensor, expert, data, widest
+    )
     last = np.where(one_stage | (kept + tail + per_logit[1] * logits > kept * flight), 1.0, 0.0)
     saved = np.where(last > 0, kept + tail, kept * flight)
     return _Live(
@@ -166,6 +169,7 @@ def _live(
         casts_forward=casts,
         casts_backward=casts_one if training.gradient_checkpointing else casts,
         gathered=gathered,
+        streams=streams,
         logits=logits,
     )
 
@@ -193,15 +197,19 @@ def _linear_parameters(arch: Architecture) -> int:
 def _gathered(
     arch: Architecture, precision: str, training: Training, engine: str, profile: Profile,
     tensor: Any, expert: Any, data: Any, widest: int,
-) -> Any:  # fmt: skip
-    """Bytes of whole parameters and gradients that a sharded run gathers for a while.
+) -> tuple[Any, Any]:  # fmt: skip
+    """Bytes of whole parameters and gradients that a sharded run gathers, and keeps after that.
 
     FSDP: two units (the running layer and the prefetched one), the root unit (embedding and
     head), and one layer's gradient before it is scattered. ZeRO-3 keeps up to 10⁹ parameters
     (``stage3_max_live_parameters``). Parameters in host memory come through the same buffers.
+
+    FSDP gathers and scatters on streams of their own, and the caching allocator keeps a pool for
+    each stream (PyTorch's notes on CUDA semantics): what the largest unit took there, parameters
+    and gradients, stays reserved beside what computing reserves.
     """
     if training.sharding not in SHARDED_WEIGHTS and training.offload != "parameters":
-        return 0.0 * tensor
+        return 0.0 * tensor, 0.0 * tensor
     share = np.maximum(tensor, expert) if arch.is_moe else tensor
     each = float(profile.compute)
     if training.method != "full":
@@ -210,6 +218,7 @@ def _gathered(
     unit = widest * each / share
     ends = sum(m.parameters for m in arch.ends) * profile.compute / tensor
     gradient = 0.0 if profile.frozen else widest * profile.compute / share
+    streams: Any = 0.0
     if engine == "deepspeed":
         live = constant("training", "deepspeed_live_parameters")
         whole = arch.parameters / tensor
@@ -219,8 +228,10 @@ def _gathered(
             gathered = gathered * (1 - 1 / np.maximum(1, np.asarray(data)))
     else:
         gathered = 2 * unit + ends + gradient
+        largest = np.maximum(ends, unit)
+        streams = largest if profile.frozen else largest + np.maximum(ends, gradient)
     alone = (np.asarray(data) == 1) & (training.offload != "parameters")
-    return np.where(alone, 0.0, gathered)
+    return np.where(alone, 0.0, gathered), np.where(alone, 0.0, streams)
 
 
 def training_memory(
@@ -344,7 +355,7 @@ def _slack(
         name: constant("training", f"slack_{name}")
         for name in ("logits", "step_replayed", "step_saved", "layer", "saved")
     }
-    slack = share["logits"] * profile.logits * live.logits
+    slack = share["logits"] * profile.logits * live.logits + live.streams
     both = np.minimum(activations, state.step)
     if training.gradient_checkpointing:
         return slack + share["step_replayed"] * both + share["layer"] * live.layer

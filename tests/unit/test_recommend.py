@@ -624,7 +624,7 @@ TUNING = {
         {"scenario": CODER, "user_tokens_per_s_limit": 40, "gpus": ["rtx-4090"]},
         {"scenario": CODER, "max_budget": 3000, "ttft_s_limit": 1},
         {"scenario": {**CODER, "engine": "llama_cpp"}, "gpus": ["rtx-3090"]},
-        {"scenario": TUNING, "gpus": ["rtx-4090"]},
+        {"scenario": TUNING, "gpus": ["rtx-5090"]},
         {"scenario": SEVEN, "gpus": ["h100-sxm"], "ttft_s_limit": 0.001, "currency": "CNY"},
     ],
 )

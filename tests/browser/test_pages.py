@@ -130,6 +130,8 @@ def test_the_keyboard_alone_gets_to_an_answer(visit: Begin) -> None:
     page = v.open(
         "/?v=1&m=Qwen/Qwen3-8B&t=inference&w=bf16&kv=auto&e=vllm&n=10&in=2048&out=512&g=l40s&c=1"
     )
+    # On a first visit the widgets' own scripts may still be on their way.
+    expect(page.locator(".st-key-concurrency input[type=range]").first).to_be_attached()
     reached = False
     for _ in range(80):
         page.keyboard.press("Tab")

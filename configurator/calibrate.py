@@ -347,7 +347,7 @@ _HEADER = """\
 # rows: measurements behind each factor. errors: [median, 90th percentile] of
 # |predicted / measured - 1|; fit = on the rows fitted; same = random fifths left out; model, card,
 # none = the row's model, card, GPU architecture left out. intervals: factors from the middle to the
-# 90 % bounds, by the same classes.
+# 90 % bounds, by the same classes. cases: each names its source.
 """
 
 
@@ -373,9 +373,11 @@ def calibrate(cases: Sequence[Mapping[str, Any]], today: date, out: Path | None 
         theta = family.fit(np.ones(len(family.rows), dtype=bool))
         errors = {"fit": family.errors(theta), **cross_validate(family)}
         parts[name] = describe(family, theta, errors)
+    used = {row.case for row in rows}
     document = {
         "date": today.isoformat(),
-        "cases": len({row.case for row in rows}),
+        "cases": len(used),
+        "sources": len({case["source"] for case in cases if case["id"] in used}),
         "families": parts,
     }
     path = out or catalog_dir() / FILE

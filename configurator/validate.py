@@ -110,7 +110,7 @@ def read_cases(*folders: Path) -> list[dict[str, Any]]:
     """Read every ``*.jsonl`` of folders (or files), in name order; of one ``id`` the first case.
 
     Raises:
-        InputError: The folder holds no cases, or a line is not JSON.
+        InputError: The folders hold no cases, or a line is not JSON.
     """
     files = [f for at in folders for f in ([at] if at.is_file() else sorted(at.glob("*.jsonl")))]
     cases: dict[str, dict[str, Any]] = {}
@@ -120,8 +120,8 @@ def read_cases(*folders: Path) -> list[dict[str, Any]]:
                 continue
             try:
                 case = json.loads(line)
-                cases.setdefault(str(case.get("id", f"{file.name}:{number}")), case)
-            except ValueError as error:
+                cases.setdefault(str(case.get("id", f"{file}:{number}")), case)
+            except (ValueError, AttributeError) as error:
                 raise InputError(f"{file.name}:{number}", f"is not a JSON case: {error}") from None
     if not cases:
         raise InputError("--truth", "holds no *.jsonl cases", ", ".join(map(str, folders)))

@@ -268,18 +268,17 @@ def option(field: str) -> Callable[[Any], str]:
 # --------------------------------------------------------------------------- the sidebar
 
 
-def sidebar() -> None:
+def inputs() -> None:
     """Show every input of the planner, in the order that people are asked in."""
-    with st.sidebar:
-        _task()
-        _model()
-        _precision()
-        if form()["task"] == "inference":
-            _serving()
-        else:
-            _training()
-        _hardware()
-        _limits()
+    _task()
+    _model()
+    _precision()
+    if form()["task"] == "inference":
+        _serving()
+    else:
+        _training()
+    _hardware()
+    _limits()
 
 
 def _more(name: str, draw: Callable[[], None]) -> None:

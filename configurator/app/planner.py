@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from typing import Any
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from configurator import link, numbers
 from configurator.app import charts, curves, views
 from configurator.app.form import changed_fields, form_of
-from configurator.app.inputs import sidebar
+from configurator.app.inputs import inputs
 from configurator.app.nearest import show_nearest, show_terms
 from configurator.app.presets import Preset, presets
 from configurator.app.problems import show_problem
@@ -50,24 +53,47 @@ STATE_ICONS = {
     "bad": ":material/cancel:",
 }
 TOUR = ("one", "two", "three", "four")
+SEND_S = 0.001  # lets the thread that sends have the interpreter
 SEVERITY = {"error": 0, "warning": 1, "info": 2}
 
 
+@dataclass(frozen=True)
+class _Answer:
+    """What is asked, the plans for it, the best of them, and the estimate that is shown."""
+
+    asked: Scenario
+    found: Recommendation
+    best: Plan | None
+    shown: Estimate | None
+
+    @cached_property
+    def savings(self) -> Sequence[Saving]:
+        """Ways to need less memory than the estimate shown."""
+        return savings(self.shown) if self.shown is not None else ()
+
+
 def page() -> None:
-    """Draw the planner."""
+    """Draw the planner.
+
+    The memory meter is sent first, into its place: the browser draws it while the rest of the page
+    is worked out.
+    """
     open_link()
-    _header()
-    sidebar()
-    link_notices()
+    panel, top, picture = st.sidebar.container(), st.container(), st.container()
     asked = question()
-    if isinstance(asked, InputError):
-        show_problem(asked)
-        return
-    shown = write_link(asked)
-    try:
-        _answer(asked, shown)
-    except InputError as error:
-        show_problem(error)
+    answer = asked if isinstance(asked, InputError) else _answer(asked, picture)
+    with top:
+        _header()
+    with panel:
+        inputs()
+    parameters = {} if isinstance(asked, InputError) else write_link(asked)
+    with top:
+        link_notices()
+        if isinstance(answer, InputError):
+            show_problem(answer)
+            return
+        _above(answer)
+    _below(answer, parameters)
 
 
 # --------------------------------------------------------------------------- above the answer
@@ -216,30 +242,59 @@ def _use_plan(plan: Plan) -> None:
     st.session_state["_form"] = form_of(plan.scenario, form())
 
 
-def _answer(asked: Scenario, shown: Mapping[str, str]) -> None:
-    found = _recommended(asked)
-    best = best_plan(found)
-    answer = None
-    if asked.hardware is not None:
-        answer = estimate(asked)
-    elif best is not None:
-        answer = best.estimate
-    _verdict(asked, answer, best)
-    less = savings(answer) if answer is not None else []
-    if answer is not None and answer.memory.fits is not True:
-        _fixes(answer, less)
+def _answer(asked: Scenario, picture: DeltaGenerator) -> _Answer | InputError:
+    """Answer a question, the meter sent into ``picture`` at once; or return what is wrong."""
+    try:
+        found = _recommended(asked)
+        best = best_plan(found)
+        shown = best.estimate if best else None
+        if asked.hardware is not None:
+            shown = estimate(asked)
+        answer = _Answer(asked, found, best, shown)
+        if shown is not None:
+            with picture:
+                _meter(shown)
+            time.sleep(SEND_S)
+            _work_out(answer, shown)
+        return answer
+    except InputError as error:
+        return error
+
+
+def _work_out(answer: _Answer, shown: Estimate) -> None:
+    """Work out what the rest of the page shows before any of it is sent; all of it is kept.
+
+    What is sent while the browser draws would make it put the drawing off.
+    """
+    _drawn_curves(shown)
+    if not shown.scenario.is_training:
+        _drawn_load(shown)
+    for plans in answer.found.tiers.values():
+        if plans:
+            _ = plans[0].cost
+    _ = answer.savings
+
+
+def _above(answer: _Answer) -> None:
+    """Draw what stands above the meter: the verdict, what makes it fit, the three classes."""
+    _verdict(answer.asked, answer.shown, answer.best)
+    if answer.shown is not None and answer.shown.memory.fits is not True:
+        _fixes(answer.shown, answer.savings)
     show_terms()
-    _tiers(found)
-    if answer is not None:
-        _meter(answer)
-        _curves(answer)
-        _speed(answer)
-        _notices(answer)
-        _savings(answer, less)
-    show_nearest(found, open_it=answer is None)
-    if answer is not None:
-        _why(answer)
-    _link(asked, shown)
+    _tiers(answer.found)
+
+
+def _below(answer: _Answer, parameters: Mapping[str, str]) -> None:
+    """Draw what stands below the meter: curves, speed, warnings, changes, reasons, the link."""
+    if answer.shown is not None:
+        _curves(answer.shown)
+        _speed(answer.shown)
+        _notices(answer.shown)
+        _savings(answer.shown, answer.savings)
+    show_nearest(answer.found, open_it=answer.shown is None)
+    if answer.shown is not None:
+        _why(answer.shown)
+    _link(answer.asked, parameters)
 
 
 def _limits(scenario: Scenario) -> views.Limits:
@@ -496,14 +551,17 @@ def memory_curves(
     return tuple(found)
 
 
-def _curves(answer: Estimate) -> None:
+def _drawn_curves(answer: Estimate) -> tuple[tuple[charts.Curve, str], ...]:
     text = answer.scenario.model_dump_json(exclude_none=True)
+    return memory_curves(text, language(), bool(st.session_state.get("rule")))
+
+
+def _curves(answer: Estimate) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown(f"**{words('curve.title')}**", width="content")
         st.space("stretch")
-        rule = st.toggle(words("curve.with_rule"), key="rule", help=words("help.rule"))
-    drawn = memory_curves(text, language(), rule)
-    for number, (column, (data, alt)) in enumerate(zip(st.columns(2), drawn)):
+        st.toggle(words("curve.with_rule"), key="rule", help=words("help.rule"))
+    for number, (column, (data, alt)) in enumerate(zip(st.columns(2), _drawn_curves(answer))):
         figure = charts.curve(data)
         column.plotly_chart(figure, key=f"curve_{number}", alt=alt, config=charts.CONFIG)
         column.caption(numbers.plain(alt))
@@ -537,9 +595,15 @@ def load_curve(
     return data, curves.load_text(data, limits, tongue)
 
 
-def _load_curve(answer: Estimate) -> None:
+def _drawn_load(answer: Estimate) -> tuple[charts.LoadCurve, str]:
     by = st.session_state.setdefault("_load_by", curves.LOAD_BY[0])
-    seed("load_by", by)
+    text = answer.scenario.model_dump_json(exclude_none=True)
+    return load_curve(text, by, _limits(answer.scenario), language())
+
+
+def _load_curve(answer: Estimate) -> None:
+    data, alt = _drawn_load(answer)
+    seed("load_by", st.session_state["_load_by"])
     say_it = bound_words()
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown(f"**{words('load_curve.title')}**", width="content")
@@ -553,8 +617,6 @@ def _load_curve(answer: Estimate) -> None:
             on_change=_load_by_chosen,
             label_visibility="collapsed",
         )
-    text = answer.scenario.model_dump_json(exclude_none=True)
-    data, alt = load_curve(text, by, _limits(answer.scenario), language())
     figure = charts.load_curve(data)
     st.plotly_chart(figure, key="load_curve", alt=alt, config=charts.CONFIG)
     st.caption(words("load_curve.help"))

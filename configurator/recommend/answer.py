@@ -71,7 +71,8 @@ def recommend(
         near = _nearest(found, t, mine[0] if len(mine) else None)
         plans[tier.id] = tuple(
             _plan(found, int(at), place + 1, why=_why(found, place, mine, near),
-                  limits=_limit_list(found, int(at)), alternatives=_alternatives(found, int(at)))
+                  limits=_limit_list(found, int(at)),
+                  alternative_search=partial(_alternatives, found, int(at)))
             for place, at in enumerate(shown)
         )  # fmt: skip
         nearest += [
@@ -90,8 +91,8 @@ def recommend(
         values = {"context": context, "limit": limit}
         warnings.append(Reason("missing", "context", values))
     return Recommendation(
-        request, plans, _front(found), tuple(nearest), tuple(warnings), found.rejected,
-        partial(openings, request, catalog, tiers),
+        request, plans, tuple(nearest), tuple(warnings), found.rejected,
+        partial(_front, found), partial(openings, request, catalog, tiers),
     )  # fmt: skip
 
 

@@ -189,7 +189,14 @@ class Plan:
     limits: tuple[Reason, ...] = ()
     missing: tuple[Reason, ...] = ()
     fix_search: Callable[[], tuple[Fix, ...]] = field(default=tuple, repr=False, compare=False)
-    alternatives: tuple[Alternative, ...] = ()
+    alternative_search: Callable[[], tuple[Alternative, ...]] = field(
+        default=tuple, repr=False, compare=False
+    )
+
+    @cached_property
+    def alternatives(self) -> tuple[Alternative, ...]:
+        """The same card's next counts and precisions, each at its fastest split."""
+        return self.alternative_search()
 
     @cached_property
     def fixes(self) -> tuple[Fix, ...]:
@@ -263,16 +270,23 @@ class Recommendation:
 
     Attributes:
         rejected: Cards that were left out, by id, and the code of the reason.
-        opening_search: Makes :attr:`openings` when they are asked for.
+        front_search, opening_search: Make :attr:`pareto` and :attr:`openings` when asked for.
     """
 
     request: Request
     tiers: Mapping[str, tuple[Plan, ...]]
-    pareto: tuple[Alternative, ...]
     nearest: tuple[Plan, ...]
     warnings: tuple[Notice | Reason, ...]
     rejected: Mapping[str, str]
+    front_search: Callable[[], tuple[Alternative, ...]] = field(
+        default=tuple, repr=False, compare=False
+    )
     opening_search: Callable[[], tuple[Fix, ...]] = field(default=tuple, repr=False, compare=False)
+
+    @cached_property
+    def pareto(self) -> tuple[Alternative, ...]:
+        """Plans that nothing beats in both cost and speed, from the cheapest to the fastest."""
+        return self.front_search()
 
     @cached_property
     def openings(self) -> tuple[Fix, ...]:

@@ -17,10 +17,14 @@ FILE = "intervals.yaml"
 LEVEL = 0.9
 # Fewer cases than this say too little: the default interval is used.
 FEWEST = 8
+# From so many on a sample shows its tails of 5 %; below, normal ones count too.
+ENOUGH = 19
+STUDENT = 1.895  # 95 % quantile at FEWEST − 1 degrees of freedom, the widest that is needed
 # Drivers and libraries differ by as much: an interval is never narrower.
 LEAST = 0.02
 # Where nothing was measured: serving engines follow rules that can be read, the caching allocator
-# of sharded training was seen to hold up to 50 % more than its share (three DeepSpeed runs).
+# of sharded training was seen to hold up to 50 % more than its share (DeepSpeed, before its
+# buffers were modelled).
 DEFAULT = {"inference": (-0.10, 0.12), "training": (-0.25, 0.50)}
 
 
@@ -50,7 +54,9 @@ def from_residuals(residuals: Iterable[float]) -> tuple[float, float] | None:
     """Return the ends that hold ``LEVEL`` of the cases, or None where there are too few.
 
     The quantiles are taken one case further out than the sample's own (as in split conformal
-    prediction), so that a new case falls inside with the stated share.
+    prediction), so that a new case falls inside with the stated share. Few cases seldom hold the
+    extremes: there the interval also holds the normal prediction interval,
+    ``mean ± t · s · √(1 + 1/n)``.
 
     Args:
         residuals: measured ÷ estimated − 1.
@@ -62,6 +68,9 @@ def from_residuals(residuals: Iterable[float]) -> tuple[float, float] | None:
     tail = (1 - LEVEL) / 2
     low = values[max(0, int(np.floor(tail * (n + 1))) - 1)]
     high = values[min(n - 1, int(np.ceil((1 - tail) * (n + 1))) - 1)]
+    if n < ENOUGH:
+        middle, reach = values.mean(), STUDENT * values.std(ddof=1) * np.sqrt(1 + 1 / n)
+        low, high = min(low, middle - reach), max(high, middle + reach)
     return float(min(low, -LEAST)), float(max(high, LEAST))
 
 

@@ -25,13 +25,16 @@ from configurator.memory.activations import (
     layer_activations,
     training_profile,
 )
+from configurator.memory.training_deepspeed import gather_pool, reduce_pool, reserved_flat
 from configurator.memory.training_state import (
     HALF,
     SHARDED_WEIGHTS,
     State,
+    formats,
     largest_matrix,
     training_state,
     upcasts_base,
+    zero_stage,
 )
 from configurator.memory.weights import weight_table
 from configurator.scenario import Training
@@ -201,12 +204,14 @@ def _gathered(
     """Bytes of whole parameters and gradients that a sharded run gathers, and keeps after that.
 
     FSDP: two units (the running layer and the prefetched one), the root unit (embedding and
-    head), and one layer's gradient before it is scattered. ZeRO-3 keeps up to 10⁹ parameters
-    (``stage3_max_live_parameters``). Parameters in host memory come through the same buffers.
+    head), and one layer's gradient before it is scattered. ZeRO-3's prefetching runs ahead until
+    10⁹ parameters are whole (``stage3_max_live_parameters``), beside the shards of them.
+    Parameters in host memory come through the same buffers.
 
     FSDP gathers and scatters on streams of their own, and the caching allocator keeps a pool for
     each stream (PyTorch's notes on CUDA semantics): what the largest unit took there, parameters
-    and gradients, stays reserved beside what computing reserves.
+    and gradients, stays reserved beside what computing reserves. For DeepSpeed see
+    :mod:`configurator.memory.training_deepspeed`.
     """
     if training.sharding not in SHARDED_WEIGHTS and training.offload != "parameters":
         return 0.0 * tensor, 0.0 * tensor
@@ -224,8 +229,7 @@ def _gathered(
         whole = arch.parameters / tensor
         # Gradients are scattered out of the buckets of the persistent state.
         gathered = np.minimum(whole, np.maximum(live, 2 * widest / share)) * each
-        if training.offload != "parameters":  # its own shard lies there already
-            gathered = gathered * (1 - 1 / np.maximum(1, np.asarray(data)))
+        streams = gather_pool(arch, whole, each, profile.compute, np.asarray(data))
     else:
         gathered = 2 * unit + ends + gradient
         largest = np.maximum(ends, unit)
@@ -269,20 +273,26 @@ def training_memory(
     live = _live(arch, precision, training, engine, profile, tensor, pipeline, expert, data)
     held = state.weights + state.gradients + state.optimizer
     base = held + state.buffers
-    forward = live.saved + live.casts_forward + live.logits_forward + live.gathered
-    back = np.maximum(np.maximum(live.loss_backward, live.head_gradient), live.layer)
+    forward = live.saved + live.casts_forward + live.logits_forward + live.gathered - state.late
+    loss = np.maximum(live.loss_backward, live.head_gradient) - state.late
+    back = np.maximum(loss, live.layer + state.reduction)
     backward = live.saved + live.casts_backward + back + live.gathered
     phases = np.stack(np.broadcast_arrays(base + forward, base + backward, base + state.step))
     index = np.argmax(phases, axis=0)
     peak = np.max(phases, axis=0)
     live_most = np.maximum(forward, backward)
-    reserved = peak + _slack(training, profile, state, live, live_most)
+    if engine == "deepspeed" and zero_stage(training) > 0:
+        reserved = _reserved_zero(arch, training, profile, state, live, peak, live_most, data)
+    else:
+        reserved = peak + _slack(training, profile, state, live, live_most)
     ragged = base + constant("training", "varying_lengths") * live_most
     if varying_lengths:
         reserved = np.maximum(reserved, ragged)
+    # DeepSpeed starts NCCL for a single rank too (``init_distributed``).
+    lone = constant("training", "deepspeed_alone_mib") if engine == "deepspeed" else 0.0
     context = _context_bytes() + np.where(
         (tensor > 1) | (pipeline > 1) | (expert > 1) | (data > 1),
-        constant("training", "communication_mib") * MIB, 0.0,
+        constant("training", "communication_mib") * MIB, lone * MIB,
     )  # fmt: skip
     total = reserved + context
     host, optimizer = state.host, state.optimizer
@@ -298,7 +308,7 @@ def training_memory(
     detail: dict[str, Any] = {
         "weights_base": state.weights - state.adapters,
         "weights_adapters": state.adapters,
-        "gradients_buckets": state.buffers,
+        "gradients_buckets": state.buffers + state.reduction,
         "optimizer_temporaries": state.step,
         "activations_saved": live.saved,
         "activations_layer": live.layer,
@@ -360,3 +370,39 @@ def _slack(
     if training.gradient_checkpointing:
         return slack + share["step_replayed"] * both + share["layer"] * live.layer
     return slack + share["step_saved"] * both + share["saved"] * live.saved
+
+
+def _reserved_zero(
+    arch: Architecture, training: Training, profile: Profile, state: State, live: _Live,
+    peak: Any, live_most: Any, data: Any,
+) -> Any:  # fmt: skip
+    """Bytes that the caching allocator holds in a DeepSpeed run with ZeRO.
+
+    Three pools, one a stream: computing, gathering, reducing. Gathered parameters and the
+    reduced shards of ZeRO-1 and 2 are live in the other two, so that computing's own blocks are
+    the rest of the peak.
+
+    Args:
+        arch: The model.
+        training: How it is trained.
+        profile: Number formats.
+        state: Persistent bytes and the step's temporaries.
+        live: Activations by moment.
+        peak: Live bytes at the peak.
+        live_most: Activations at the end of forward or in backward, gathered weights included.
+        data: Data-parallel ranks.
+    """
+    held = state.weights + state.gradients + state.optimizer + state.buffers
+    slack = _slack(training, profile, replace(state, step=0.0), replace(live, streams=0.0), 0.0)
+    main = held + live_most - live.gathered
+    main = np.maximum(main + slack, held - state.late + state.step)
+    if training.offload == "none":
+        states = state.optimizer - state.shard * formats(training, "deepspeed").master
+        active = live_most - live.gathered + state.late + slack
+        flat = reserved_flat(
+            training, state.shard, states, state.step, held - states - state.late, active,
+            WIDE * live.logits, np.minimum(state.reduction, active),
+        )  # fmt: skip
+        main = np.maximum(main, flat)
+    pools = live.gathered + live.streams + reduce_pool(arch, training, state, data)
+    return np.maximum(peak, main + pools)

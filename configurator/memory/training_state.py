@@ -25,6 +25,8 @@ HALF, WIDE = 2, 4
 SHARDED_WEIGHTS = ("zero3", "fsdp")
 SHARDED_GRADIENTS = ("zero2", "zero3", "fsdp")
 SHARDED_STATES = ("zero1", "zero2", "zero3", "fsdp")
+ZERO_STAGE = {"none": 0, "ddp": 0, "zero1": 1, "zero2": 2, "zero3": 3, "fsdp": 3}
+OFFLOAD_STAGE = {"none": 0, "optimizer": 1, "parameters": 3}
 # PyTorch's caching allocator: blocks of 10 MiB and more come in multiples of 2 MiB, and a rest of
 # up to 1 MiB stays with its block (c10/cuda/CUDACachingAllocator.cpp: kMinLargeAlloc,
 # kRoundLarge, should_split).
@@ -49,17 +51,24 @@ class Formats:
     master: int
 
 
+def zero_stage(training: Training) -> int:
+    """ZeRO stage that a scenario runs with; states on the host need ZeRO-1, parameters ZeRO-3."""
+    return max(ZERO_STAGE[training.sharding], OFFLOAD_STAGE[training.offload])
+
+
 def formats(training: Training, engine: str) -> Formats:
     """Return what a scenario's mixed precision means on an engine.
 
     PEFT keeps adapters in 32 bit whatever the base. DeepSpeed and Megatron run "mixed precision"
     with 16-bit weights and a 32-bit master copy (ZeRO, arXiv 1910.02054, section 3.1), Megatron
-    with 32-bit main gradients; plain PyTorch and FSDP with 32-bit weights.
+    with 32-bit main gradients; plain PyTorch and FSDP with 32-bit weights. ZeRO keeps the master
+    copy whatever the weights were loaded in, in pure BF16 too (DeepSpeed 0.19
+    ``runtime/zero/stage3.py``: ``_create_fp32_partitions``).
     """
-    mode = training.mixed_precision
+    mode, zero = training.mixed_precision, engine == "deepspeed" and zero_stage(training) > 0
     if training.method != "full" or mode == "fp32":
         return Formats(WIDE, WIDE, WIDE, 0)
-    if mode == "pure_bf16":
+    if mode == "pure_bf16" and not zero:
         return Formats(HALF, HALF, HALF, 0)
     if mode == "bf16_master" or engine in ("deepspeed", "megatron"):
         return Formats(HALF, WIDE if engine == "megatron" else HALF, WIDE, WIDE)
@@ -128,6 +137,9 @@ class State:
         buffers: Communication buffers that live as long as the run (buckets).
         host: Bytes in host memory for this GPU.
         adapters: Bytes of adapter weights, part of ``weights``.
+        late: Part of ``gradients`` that the loss's own backward does not meet yet.
+        reduction: Temporaries while gradients are reduced, that is in the layers' backward.
+        shard: Trained elements whose states this GPU updates.
     """
 
     weights: Any
@@ -137,6 +149,9 @@ class State:
     buffers: Any
     host: Any
     adapters: Any
+    late: Any
+    reduction: Any
+    shard: Any
 
 
 def optimizer_bytes(
@@ -172,19 +187,28 @@ def optimizer_bytes(
     return master + parameters * (f.state if engine == "megatron" else 0)
 
 
+def zero_group(training: Training, sharded: Any) -> Any:
+    """Elements that DeepSpeed updates at once: the shard, with ZeRO-3 a sub-group of it."""
+    if zero_stage(training) < 3:
+        return sharded
+    return np.minimum(sharded, constant("training", "deepspeed_sub_group_elements"))
+
+
 def _step_bytes(
     arch: Architecture, training: Training, engine: str, sharded: Any, tensor: Any
 ) -> Any:
     """Temporaries of the optimizer step on this GPU's shard.
 
     torch's foreach AdamW holds the square root of every second moment at once: one state more
-    (measured: 62.756 GiB = 5 × 12.551 GiB for Llama-2-7B in pure bf16). DeepSpeed casts its shard
-    of the gradients to 32 bit. Fused and 8-bit kernels hold nothing. Adafactor and Muon go matrix
-    by matrix: three 32-bit copies; five 16-bit ones (Newton-Schulz).
+    (measured: 62.756 GiB = 5 × 12.551 GiB for Llama-2-7B in pure bf16). DeepSpeed flattens its
+    shard of the gradients in 32 bit and hands torch's AdamW one tensor of it; ZeRO-3 takes
+    ``sub_group_size`` elements at a time. Fused and 8-bit kernels hold nothing. Adafactor and Muon
+    go matrix by matrix: three 32-bit copies; five 16-bit ones (Newton-Schulz).
     """
     f, kind = formats(training, engine), training.optimizer
-    if engine == "deepspeed" and training.sharding != "none":
-        return sharded * (WIDE if f.gradient == HALF else 0)
+    if engine == "deepspeed" and zero_stage(training) > 0:
+        group = zero_group(training, sharded)
+        return group * (WIDE + (f.state if kind == "adamw" else 0))
     largest = largest_matrix(arch) if training.method == "full" else 0
     if kind == "adamw" and engine in ("transformers", "fsdp"):
         return sharded * f.state
@@ -249,25 +273,38 @@ def training_state(
     one = np.where((np.asarray(tensor) == 1) & (np.asarray(pipeline) == 1), 1.0, 0.0)
     base = base + slack * one
 
-    by = training.sharding
+    by: str = training.sharding
+    zero = zero_stage(training) if engine == "deepspeed" else 0
+    if zero and by in ("none", "ddp"):
+        by = f"zero{zero}"
     split = np.maximum(1, np.asarray(data))
     weight_split = split if by in SHARDED_WEIGHTS else 1
-    gradient_split = split if by in SHARDED_GRADIENTS else 1
+    # ZeRO-1 keeps whole gradients only from one micro-batch to the next.
+    parted = by in SHARDED_GRADIENTS or (zero == 1 and training.gradient_accumulation == 1)
+    gradient_split = split if parted else 1
     state_split = split if by in SHARDED_STATES else 1
     weights = (base + adapters) / weight_split
     gradients = trainable * f.gradient / gradient_split
     states = optimizer_bytes(arch, training, engine, trainable, share) / state_split
     step = _step_bytes(arch, training, engine, trainable / state_split, tensor)
     buffers = _buckets(training, engine, trainable, f.gradient, split)
+    reduction = 0.0 * elements
+    if zero:
+        buffers, reduction = _zero_buffers(arch, training, trainable, f.gradient, split)
     host = 0.0 * elements
     if training.offload != "none":
         # ZeRO-Offload: 32-bit gradients follow the states to the host (arXiv 2101.06840).
-        moves = by in SHARDED_GRADIENTS or training.offload == "parameters"
-        host = host + states + (gradients * (WIDE / f.gradient) if moves else 0.0)
+        moves = parted or training.offload == "parameters"
+        if zero:
+            host = _zero_host(training, states, trainable / split, f.master)
+        else:
+            host = host + states + (gradients * (WIDE / f.gradient) if moves else 0.0)
         states, step = 0.0 * states, 0.0 * step
         gradients = 0.0 * gradients if moves else gradients
     if training.offload == "parameters":
-        host, weights = host + weights, 0.0 * weights
+        host = host + (_pinned(weights) if zero else weights)
+        weights = 0.0 * weights
+    late = gradients if zero in (1, 2) and training.gradient_accumulation == 1 else 0.0 * gradients
     return State(
         weights=weights,
         gradients=gradients,
@@ -276,6 +313,9 @@ def training_state(
         buffers=buffers,
         host=host,
         adapters=0.0 * adapters if training.offload == "parameters" else adapters / weight_split,
+        late=late,
+        reduction=reduction,
+        shard=trainable / state_split,
     )
 
 
@@ -283,12 +323,55 @@ def _buckets(training: Training, engine: str, trainable: Any, each: int, split: 
     """Bytes of gradient buckets that live as long as the run.
 
     DistributedDataParallel keeps its buckets beside the gradients (``gradient_as_bucket_view``
-    is off by default); DeepSpeed reduces and gathers through buckets of 5 × 10⁸ elements.
+    is off by default).
     """
     many = np.where(split > 1, 1.0, 0.0)
     if training.sharding == "ddp" and engine != "megatron":
         return trainable * each * many
-    if engine == "deepspeed" and training.sharding in ("zero1", "zero2", "zero3"):
-        bucket = constant("training", "deepspeed_bucket_elements")
-        return np.minimum(trainable, bucket) * HALF * many
     return 0.0 * trainable * many
+
+
+def _zero_buffers(
+    arch: Architecture, training: Training, trainable: Any, each: int, split: Any
+) -> tuple[Any, Any]:
+    """Bytes of DeepSpeed's buffers: as long as the run, and while gradients are reduced.
+
+    DeepSpeed 0.19, ``runtime/zero/stage3.py`` and ``stage_1_and_2.py``, with the defaults of
+    ``runtime/zero/config.py``, which the generated configuration leaves. A bucket has
+    ``reduce_bucket_size`` elements however few are trained and however many ranks there are.
+    ZeRO-3 allocates one at the start (``_setup_for_real_optimizer``), ZeRO-1 and 2 two of them
+    (``overlap_comm``) at the first gradient of each backward (``setup_buckets``). By the time
+    that one is full and copied to be reduced, layers have freed more than the copy takes.
+    ZeRO-1 and 2 add the shards of further micro-batches to the first one; with states on the host
+    they keep a buffer for the largest gradient (``temp_grad_buffer_for_gpu_offload``).
+    """
+    number = WIDE if training.mixed_precision == "fp32" else HALF
+    size = constant("training", "deepspeed_bucket_elements")
+    zero = 0.0 * trainable * split
+    if zero_stage(training) == 3:
+        return zero + size * number, zero
+    offload = training.offload != "none"
+    largest = largest_matrix(arch) * number if offload and training.method == "full" else 0
+    again = 1.0 if training.gradient_accumulation > 1 and not offload else 0.0
+    shard = again * trainable * each / split
+    return zero + largest, zero + 2 * size * number + shard
+
+
+def _pinned(size: Any) -> Any:
+    """Bytes that PyTorch pins for a tensor: the next power of two (``CachingHostAllocator``)."""
+    return np.where(size > 0, 2.0 ** np.ceil(np.log2(np.maximum(size, 1.0))), 0.0)
+
+
+def _zero_host(training: Training, states: Any, shard: Any, master: int) -> Any:
+    """Bytes of states and gradients that DeepSpeed keeps in host memory for a GPU.
+
+    Both pin the 32-bit gradients. ZeRO-1 and 2 pin the master copy and a 16-bit one, ZeRO-3 the
+    reduced 16-bit gradients (``stage_1_and_2.py``: ``__init__``, ``initialize_optimizer_states``;
+    ``stage3.py``: ``_setup_for_real_optimizer``). Two measured processes held 34.1 and 39.5 GiB,
+    of which 31.5 and 33.3 are these; the rest is the libraries' own.
+    """
+    number = WIDE if training.mixed_precision == "fp32" else HALF
+    pinned = _pinned(shard * WIDE) + _pinned(shard * number)
+    if zero_stage(training) == 3:
+        return states + pinned
+    return states - shard * master + _pinned(shard * master) + pinned

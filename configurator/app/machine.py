@@ -98,6 +98,7 @@ def page() -> None:
                 required=True,
             )
     if watching:
+        st.fragment(_watch_plan, run_every=SLOW_S)()
         st.fragment(_watch, run_every=float(every or 2))()
         st.fragment(_watch_slowly, run_every=SLOW_S)()
         return
@@ -169,13 +170,19 @@ def _shot() -> Snapshot | None:
 # --------------------------------------------------------------------------- live
 
 
+def _watch_plan() -> None:
+    _reality(shared_probe(match_gpu).snapshot(FRESH * _every()))
+
+
+def _every() -> float:
+    return float(st.session_state.get("every") or 2)
+
+
 def _watch() -> None:
-    every = float(st.session_state.get("every") or 2)
-    snapshot = shared_probe(match_gpu).snapshot(FRESH * every)
+    snapshot = shared_probe(match_gpu).snapshot(FRESH * _every())
     st.session_state["_shot"] = snapshot  # what stays when the view is switched off
     seen = _seen(snapshot)
     _problems(snapshot)
-    _reality(snapshot)
     if snapshot.gpus:
         _cards(seen)
         _processes(snapshot)

@@ -333,7 +333,7 @@ def _fit(asked: Scenario, gpus: Sequence[GpuReading], snapshot: Snapshot) -> Non
     if not stand_in:
         kept = views.limits_said(placing.answer, speed_limits(), language())
         if kept is not None:
-            text += " " + kept.text
+            text = views.sentences(language(), text, kept.text)
             state = kept.state if state == "good" else state
     box = {"good": st.success, "tight": st.warning, "bad": st.error}[state]
     box(text, icon=ICONS[state])

@@ -313,25 +313,26 @@ def _verdict(asked: Scenario, answer: Estimate | None, best: Plan | None) -> Non
         limits = _limits(asked)
         if limits != views.NO_LIMITS:
             wanted = numbers.plain(views.limits_text(limits, language()))
-            text += " " + words("limits.none", limits=wanted)
+            text = views.sentences(language(), text, words("limits.none", limits=wanted))
         st.error(text, icon=STATE_ICONS["bad"])
         return
     said = views.verdict(answer, language())
     text, state = said.text, said.state
     kept = views.limits_said(answer, _limits(answer.scenario), language())
     if kept is not None:
-        text += " " + kept.text
+        text = views.sentences(language(), text, kept.text)
         if state == "good":
             state = kept.state
     for notice in answer.assumptions:
         if notice.code in ("layers_on_host", "experts_on_host"):
-            text += " " + numbers.plain(notice.text(language()))
+            text = views.sentences(language(), text, numbers.plain(notice.text(language())))
     if asked.hardware is None and best is not None:
-        text += " " + words(
+        cheapest = words(
             "verdict.cheapest",
             price=numbers.plain(_money(best.cost.purchase, best.request.currency)),
             date=numbers.date(best.cost.price_date, language()),
         )
+        text = views.sentences(language(), text, cheapest)
     box = {"good": st.success, "tight": st.warning, "bad": st.error}[state]
     box(text, icon=STATE_ICONS[state])
 

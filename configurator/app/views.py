@@ -95,6 +95,11 @@ class Verdict:
     text: str
 
 
+def sentences(language: str, *texts: str) -> str:
+    """Return sentences one after the other; Chinese has no blank between them."""
+    return ("" if language == "zh" else " ").join(text.strip() for text in texts)
+
+
 def verdict(answer: Estimate, language: str) -> Verdict:
     """Return whether the scenario's cards do it, and by how much."""
     text = wording(language)

@@ -464,3 +464,9 @@ def test_the_verdict_says_what_lies_in_main_memory(language: str) -> None:
     at = start(language, n="1", **{"in": "1024"}, out="512", c="1", host="1", **asked)
     notice = next(n for n in estimate(scenario(at)).assumptions if n.code == "layers_on_host")
     assert notice.text(language) in verdict(at)
+
+
+def test_chinese_sentences_follow_one_another_without_a_blank() -> None:
+    verdict = start("zh").success[0].value
+    assert "最便宜" in verdict
+    assert "。 " not in verdict

@@ -38,9 +38,7 @@ LOGITS = 2.5  # 10 bytes a logit beside 4: what a batch with so much smaller blo
 END_GATHERS = 2  # the embedding's and the head's blocks, split by layers before they come again
 
 
-def gather_pool(
-    arch: Architecture, whole: Any, each: float, compute: int, ranks: Any
-) -> Any:  # fmt: skip
+def gather_pool(arch: Architecture, whole: Any, each: float, compute: int, ranks: Any) -> Any:
     """Bytes that the gathering stream keeps beyond the live parameters.
 
     Where not all parameters stay whole, embedding and head are gathered anew in every pass, and

@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, get_args
+from urllib.parse import urlencode
 
 from configurator.architecture import read_architecture
 from configurator.catalog import load_catalog
@@ -630,6 +631,11 @@ def buying_of(query: Mapping[str, str]) -> Buying:
     """Return what a link says of the purchase; what cannot be used is as if it were not there."""
     found = {path: _buying_value(query, name) for name, (path, _) in _BUYING.items()}
     return Buying(**{path: value for path, value in found.items() if value is not None})
+
+
+def share_url(base: str, parameters: Mapping[str, str]) -> str:
+    """Return the link as text, readable where the characters allow it."""
+    return f"{base.split('?', 1)[0]}?{urlencode(parameters, safe='/:,')}"
 
 
 def field_of(parameter: str) -> str:

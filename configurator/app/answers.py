@@ -10,13 +10,17 @@ from typing import Any
 import streamlit as st
 
 from configurator import link, numbers
+from configurator.app import views
 from configurator.app.state import bound_words, language, language_switch, open_session, words
 from configurator.article import article_report, load_article
 from configurator.scenario import parse_scenario
 from configurator.words import say
 
-COLOURS = {"holds": "green", "holds_with_conditions": "orange", "off_by": "red"}
-PLANNER = "planner"
+COLOURS: Mapping[str, views.Tint] = {
+    "holds": "green",
+    "holds_with_conditions": "orange",
+    "off_by": "red",
+}
 
 
 @lru_cache(maxsize=4)
@@ -70,7 +74,7 @@ def _statement(item: Mapping[str, Any]) -> None:
             query = planner_link(item)
             if query is not None:
                 st.page_link(
-                    st.session_state["_pages"][PLANNER],
+                    st.session_state["_pages"]["planner"],
                     label=words("article_page.open"),
                     query_params=query,
                     icon=":material/calculate:",

@@ -134,7 +134,7 @@ class Panel:
     lines: tuple[tuple[str, tuple[float | None, ...]], ...]
 
 
-class Figure(BaseFigure):
+class Figure(BaseFigure):  # type: ignore[misc]  # Plotly has no types
     """A figure that is its dict, which the tests check against Plotly's own rules.
 
     Plotly's own class copies and checks it several times over at each of many reruns.

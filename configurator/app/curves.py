@@ -14,7 +14,8 @@ from configurator.article import rule_of_thumb_gib
 from configurator.capacity import load as load_at
 from configurator.capacity import users_within
 from configurator.errors import InputError
-from configurator.estimate import architecture_of, device_of, held_memory, interval
+from configurator.estimate import architecture_of, device_of, held_memory
+from configurator.intervals import interval
 from configurator.memory.training import training_memory
 from configurator.memory.weights import resolve_precision
 from configurator.parallelism import choose_split

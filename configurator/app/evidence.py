@@ -190,7 +190,7 @@ def page() -> None:
     unit = UNITS[topic]
     axes = [f"{words(f'evidence.{name}')}, {unit}" for name in ("measured", "predicted")]
     st.plotly_chart(
-        scatter(shown, *axes, words("evidence.rule"), lang),
+        scatter(shown, axes[0], axes[1], words("evidence.rule"), lang),
         key="evidence_scatter",
         alt=words("evidence.alt", cases=len(shown)),
         config=charts.CONFIG,

@@ -17,13 +17,12 @@ from typing import Any
 
 import streamlit as st
 
-from configurator import link, numbers
+from configurator import numbers
 from configurator.app import charts, machine_jobs, views
 from configurator.app import machine_fit as fit
 from configurator.app import machine_view as view
+from configurator.app.links import planner_link
 from configurator.app.state import (
-    catalog_version,
-    currency,
     language,
     language_switch,
     open_link,
@@ -42,6 +41,7 @@ from configurator.recommend import Plan, recommend
 from configurator.recommend.request import parse_request
 from configurator.scenario import Scenario
 from configurator.units import GIB
+from configurator.words import say
 
 INTERVALS_S = (1, 2, 5)
 SLOW_S = 5.0
@@ -136,17 +136,7 @@ def _plan() -> None:
         text = words("machine.plan_cards", cards=cards, **values)
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.markdown(numbers.plain(text), width="content")
-        _planner_link(asked, words("machine.open_planner"), ":material/edit:")
-
-
-def _planner_link(scenario: Scenario, label: str, icon: str | None = None) -> None:
-    st.page_link(
-        st.session_state["_pages"]["planner"],
-        label=label,
-        icon=icon or ":material/calculate:",
-        query_params=link.encode(scenario, catalog=catalog_version(), currency=currency()),
-        width="content",
-    )
+        planner_link(asked, words("machine.open_planner"), "open_plan", ":material/edit:")
 
 
 # --------------------------------------------------------------------------- reading once
@@ -245,10 +235,8 @@ def _drawn(last: datetime, tongue: str, _seen: Sequence[Snapshot]) -> tuple[str,
         busy.append((name, tuple(r.utilization_percent if r else None for r in past)))
     totals = [g.memory_total_bytes / GIB for g in gpus if g.memory_total_bytes is not None]
     panels = (
-        charts.Panel(
-            views.say("app.live.memory_axis", tongue), max(totals, default=None), tuple(memory)
-        ),
-        charts.Panel(views.say("app.live.busy_axis", tongue), 100, tuple(busy)),
+        charts.Panel(say("app.live.memory_axis", tongue), max(totals, default=None), tuple(memory)),
+        charts.Panel(say("app.live.busy_axis", tongue), 100, tuple(busy)),
     )
     figure = charts.history([snapshot.timestamp for snapshot in _seen], panels)
     return view.tiles(gpus, tongue), figure
@@ -382,12 +370,12 @@ def _instead(placing: fit.Placing, less: Sequence[fit.Instead], stand_in: bool) 
     st.markdown(f"**{words(f'machine.{title}')}**")
     if not less:
         st.caption(words("machine.instead_none"))
-    for found in less:
+    for at, found in enumerate(less):
         text = fit.instead_text(found, language())
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
             st.markdown(numbers.plain(text), width="content")
             if not stand_in:
-                _planner_link(found.scenario, words("machine.open_this"))
+                planner_link(found.scenario, words("machine.open_this"), f"open_instead_{at}")
 
 
 @lru_cache(maxsize=32)
@@ -413,11 +401,11 @@ def _upgrade(placing: fit.Placing) -> None:
         plans = ()
     if not plans:
         st.caption(words("machine.upgrade_none"))
-    for plan in plans:
-        _offer(plan)
+    for at, plan in enumerate(plans):
+        _offer(at, plan)
 
 
-def _offer(plan: Plan) -> None:
+def _offer(at: int, plan: Plan) -> None:
     price = numbers.money(plan.cost.purchase.value, plan.request.currency, language())
     text = words(
         "machine.upgrade_keeps" if plan.owned else "machine.upgrade",
@@ -429,7 +417,8 @@ def _offer(plan: Plan) -> None:
     )
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.markdown(text, width="content")
-        _planner_link(plan.scenario, words("machine.upgrade_purchase"), ":material/shopping_cart:")
+        label = words("machine.upgrade_purchase")
+        planner_link(plan.scenario, label, f"open_offer_{at}", ":material/shopping_cart:")
 
 
 # --------------------------------------------------------------------------- what runs here
@@ -485,12 +474,12 @@ def _job(at: int, job: machine_jobs.Job) -> None:
         _table((words("machine.part"), words("machine.size")), compared.rows)
         names = machine_jobs.assumed(job)
         if names:
-            fields = [views.say(f"app.field.{name}", tongue) for name in names]
+            fields = [say(f"app.field.{name}", tongue) for name in names]
             said = words("machine.separator").join(fields)
             st.caption(words("machine.assumed", names=said))
     _metrics(job)
     if job.answer is not None:
-        _planner_link(job.answer.scenario, words("machine.open_this"))
+        planner_link(job.answer.scenario, words("machine.open_this"), f"open_job_{at}")
 
 
 @st.cache_data(ttl=1.0, max_entries=64, show_spinner=False)

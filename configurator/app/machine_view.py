@@ -37,14 +37,14 @@ class Tile:
 
 def _said(value: float | None, unit: str, tongue: str, digits: int = 0) -> str:
     if value is None:
-        return views.say("app.not_reported", tongue)
+        return say("app.not_reported", tongue)
     return f"{numbers.decimal(float(value), tongue, digits)} {unit}".strip()
 
 
 def tile(gpu: GpuReading, tongue: str) -> Tile:
     """Return what a card's tile says."""
     used, total = gpu.memory_used_bytes, gpu.memory_total_bytes
-    missing = views.say("app.not_reported", tongue)
+    missing = say("app.not_reported", tongue)
     memory = missing
     if used is not None and total is not None:
         memory = f"{numbers.gib(used / GIB, tongue)} / {numbers.gib(total / GIB, tongue)}"
@@ -69,7 +69,7 @@ def tile(gpu: GpuReading, tongue: str) -> Tile:
         f"GPU {gpu.index} · {gpu.name}",
         memory,
         used / total if used is not None and total else None,
-        tuple((views.say(f"app.live.{name}", tongue), value) for name, value in zip(names, values)),
+        tuple((say(f"app.live.{name}", tongue), value) for name, value in zip(names, values)),
     )
 
 
@@ -103,9 +103,7 @@ def problem_text(problem: Problem, snapshot: Snapshot, tongue: str) -> str:
     if tongue == "en":
         return problem.message
     try:
-        return views.say(
-            f"app.live_problem.{problem.code}", tongue, index=problem.gpu_index, name=name
-        )
+        return say(f"app.live_problem.{problem.code}", tongue, index=problem.gpu_index, name=name)
     except KeyError:
         return problem.message
 

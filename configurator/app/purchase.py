@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -15,17 +15,11 @@ import streamlit as st
 from configurator import numbers
 from configurator.app import charts, state, views
 from configurator.app.form import form_of
+from configurator.app.header import link_notices
+from configurator.app.market import TIERS, best_plan, recommended
 from configurator.app.nearest import show_nearest, show_terms
 from configurator.app.owned import show_owned
-from configurator.app.planner import (
-    TIERS,
-    best_plan,
-    bill,
-    link_notices,
-    money_range,
-    plan_name,
-    share_url,
-)
+from configurator.app.plan_cards import bill, money_range, plan_name
 from configurator.app.problems import show_problem
 from configurator.app.state import (
     buy,
@@ -45,7 +39,8 @@ from configurator.export.compare import MAX_PLANS, compare
 from configurator.export.paper import paper_html, paper_json, paper_pdf
 from configurator.export.prices import XLSX, prices_template, read_prices
 from configurator.export.sheets import workbook
-from configurator.recommend import Plan, Recommendation, break_points, recommend, tornado
+from configurator.link import share_url
+from configurator.recommend import Plan, Recommendation, break_points, tornado
 from configurator.recommend.request import Request
 from configurator.scenario import Scenario
 from configurator.words import say
@@ -58,11 +53,6 @@ MAX_STEPS = 6
 MOST_TICKS = 5
 MOST_PLANS = 100
 DIFFERS = "≠"
-
-
-@lru_cache(maxsize=64)
-def _recommended(request_json: str) -> Recommendation:
-    return recommend(Request.model_validate_json(request_json))
 
 
 def asked_of(scenario: Scenario, prices: Sequence[Any] = ()) -> Request:
@@ -94,7 +84,7 @@ def with_wanted(
         return dict(plans)
     # All of them, so that their ranks are those among every card.
     every = request.model_copy(update={"plans": MOST_PLANS})
-    more = _recommended(every.model_dump_json(exclude_none=True))
+    more = recommended(every)
     return dict(plans) | {
         name: plan
         for tier in TIERS
@@ -208,7 +198,7 @@ def _sheet(asked: Scenario, shown: Mapping[str, str]) -> None:
     request = asked_of(asked, prices)
     show_owned(request)
     show_terms()
-    found = _recommended(request.model_dump_json(exclude_none=True))
+    found = recommended(request)
     plans = plans_of(found)
     if not plans:
         st.error(words("purchase.no_plan"), icon=":material/error:")

@@ -163,6 +163,11 @@ def speed_limits() -> tuple[float | None, float | None]:
     return found
 
 
+def limits_of(scenario: Scenario) -> tuple[float | None, float | None]:
+    """Return the limits of speed that count for a scenario; there are none for training."""
+    return (None, None) if scenario.is_training else speed_limits()
+
+
 def buying() -> Buying:
     """Return terms and limits of the purchase, own cards and plans compared; sums as shown."""
     held: Buying = st.session_state.get("_buying", Buying())
@@ -183,7 +188,7 @@ def buy(**changes: Any) -> None:
 
 def request_of(scenario: Scenario) -> Request:
     """Return what is asked of the market for a scenario, under the terms of this session."""
-    ttft_s, tokens_per_s = (None, None) if scenario.is_training else speed_limits()
+    ttft_s, tokens_per_s = limits_of(scenario)
     held = buying()
     edits = {
         buyer: TierEdit(max_budget=held.budgets.get(buyer), max_power_w=held.powers.get(buyer))
@@ -242,15 +247,19 @@ def _preset_of(scenario: Scenario) -> str | None:
     return next((p.id for p in presets() if form_of(p.scenario) == form_of(scenario)), None)
 
 
-def write_link(scenario: Scenario) -> dict[str, str]:
-    """Keep the address bar on the question shown: one history entry a change, so Back is undo.
+def address(scenario: Scenario) -> dict[str, str]:
+    """Return the address of a scenario under the terms and in the language of this session."""
+    return _parameters(scenario) | _tongue()
 
-    An address that was opened and says the same in other words is rewritten once; when Back
-    returns to it, it stays, so that Back leads on out of the page.
-    """
-    state, held = st.session_state, buying()
-    ttft_s, tokens_per_s = (None, None) if scenario.is_training else speed_limits()
-    wanted = link.encode(
+
+def _tongue() -> dict[str, str]:
+    return {} if language() == _browser_language() else {"lang": language()}
+
+
+def _parameters(scenario: Scenario) -> dict[str, str]:
+    ttft_s, tokens_per_s = limits_of(scenario)
+    held = buying()
+    return link.encode(
         scenario,
         catalog=catalog_version(),
         currency=currency(),
@@ -261,9 +270,17 @@ def write_link(scenario: Scenario) -> dict[str, str]:
             held, years=held.years or YEARS, utilisation=held.utilisation or UTILISATION
         ),
     )
-    shown = dict(wanted)
-    if language() != _browser_language():
-        shown["lang"] = language()
+
+
+def write_link(scenario: Scenario) -> dict[str, str]:
+    """Keep the address bar on the question shown: one history entry a change, so Back is undo.
+
+    An address that was opened and says the same in other words is rewritten once; when Back
+    returns to it, it stays, so that Back leads on out of the page.
+    """
+    state = st.session_state
+    wanted = _parameters(scenario)
+    shown = wanted | _tongue()
     query = st.query_params.to_dict()
     changed = shown != state.get("_shown")
     state["_link"], state["_shown"] = wanted, shown

@@ -29,7 +29,7 @@ LOAD_POINTS, LOAD_BEYOND, LEAST_LOAD = 48, 4, 32  # of the chart over requests a
 LEAST_GIB = 0.05  # what rounds to nothing is said to be nothing
 LEAST_RATIO = 0.005
 LEAST_TTFT = 0.02
-FITS: Mapping[bool | str, tuple[str, str]] = {
+FITS: Mapping[bool | str, tuple[str, views.Tint]] = {
     True: ("fits", "green"),
     "tight": ("tight", "orange"),
     False: ("bad", "red"),
@@ -54,7 +54,7 @@ def why(technique: Technique, tongue: str) -> str:
     return say(f"technique.reason.{technique.reason}", tongue, **values)
 
 
-def memory_text(technique: Technique, tongue: str) -> tuple[str, str]:
+def memory_text(technique: Technique, tongue: str) -> tuple[str, views.Tint]:
     """Return what a technique saves on the fullest card, in words, and the colour of that."""
     saved, before = technique.saved_gib, technique.before
     if saved is None or before is None:
@@ -72,7 +72,7 @@ def memory_text(technique: Technique, tongue: str) -> tuple[str, str]:
     return text, "green" if saved > 0 else "orange"
 
 
-def speed_text(technique: Technique, tongue: str) -> tuple[str, str]:
+def speed_text(technique: Technique, tongue: str) -> tuple[str, views.Tint]:
     """Return the speed with a technique over that without it, in words, and the colour of that.
 
     Where only the side with it fits, its own tokens a second; empty where that does not fit.
@@ -89,7 +89,7 @@ def speed_text(technique: Technique, tongue: str) -> tuple[str, str]:
     return text, "green" if ratio > 1 else "orange"
 
 
-def ttft_text(technique: Technique, tongue: str) -> tuple[str, str]:
+def ttft_text(technique: Technique, tongue: str) -> tuple[str, views.Tint]:
     """Return how long the first token takes, in words, and the colour; empty where it is alike."""
     before, after = technique.before, technique.after
     if technique.speed_ratio is None or before is None or after is None:

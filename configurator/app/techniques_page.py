@@ -6,22 +6,18 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from configurator import link, numbers
+from configurator import numbers
 from configurator.app import charts, views
-from configurator.app.form import form_of
-from configurator.app.planner import best_plan, recommended
+from configurator.app.header import link_notices
+from configurator.app.links import ICON, planner_link
+from configurator.app.market import best_plan, recommended
 from configurator.app.problems import show_problem
 from configurator.app.state import (
-    catalog_version,
-    chosen_vendors,
-    currency,
-    form,
     language,
     language_switch,
     open_link,
     question,
     request_of,
-    speed_limits,
     words,
     write_link,
 )
@@ -46,11 +42,9 @@ from configurator.estimate import Estimate, estimate
 from configurator.scenario import Scenario
 from configurator.techniques import Technique, changed, techniques
 
-PLANNER = "planner"
 STATES = ("available", "in_use", "not_applicable", "not_computed")
 WITH_NUMBERS = ("available", "in_use")
 SAID_BY_TITLE = ("applies", "in_use")  # reasons that say no more than the section's title
-SHOWN_PROBLEMS = 12
 
 
 def page() -> None:
@@ -60,7 +54,7 @@ def page() -> None:
         st.markdown(f"#### {words('page.techniques')}")
         st.space("stretch")
         language_switch()
-    _link_notices()
+    link_notices()
     asked = question()
     if isinstance(asked, InputError):
         _problem(asked)
@@ -91,16 +85,8 @@ def _answer(asked: Scenario) -> Estimate | None:
     """Return the answer on the cards asked for, or on the cheapest that do it, if any."""
     if asked.hardware is not None:
         return estimate(asked)
-    best = best_plan(recommended(request_of(asked).model_dump_json(exclude_none=True)))
+    best = best_plan(recommended(request_of(asked)))
     return None if best is None else best.estimate
-
-
-def _link_notices() -> None:
-    wrong = [p for p in st.session_state.get("_problems", ()) if p.code != "missing"]
-    if wrong:
-        st.warning(words("link_problems"), icon=":material/link_off:")
-        for problem in wrong[:SHOWN_PROBLEMS]:
-            st.text(problem.text(language()))
 
 
 def _problem(error: InputError) -> None:
@@ -110,29 +96,11 @@ def _problem(error: InputError) -> None:
 
 def _to_planner(label: str) -> None:
     """Link to the question of this session as it is."""
-    asked = question()
-    st.page_link(
-        st.session_state["_pages"][PLANNER],
-        label=words(f"techniques.{label}"),
-        icon=":material/calculate:",
-        query_params=None if isinstance(asked, InputError) else parameters(asked),
-    )
-
-
-def parameters(scenario: Scenario) -> dict[str, str]:
-    """Return the address of a question under the limits and in the language of this session."""
-    ttft_s, tokens_per_s = (None, None) if scenario.is_training else speed_limits()
-    out = link.encode(
-        scenario,
-        catalog=catalog_version(),
-        currency=currency(),
-        vendors=chosen_vendors(),
-        ttft_s=ttft_s,
-        tokens_per_s=tokens_per_s,
-    )
-    if "lang" in st.query_params:
-        out["lang"] = language()
-    return out
+    asked, text = question(), words(f"techniques.{label}")
+    if isinstance(asked, InputError):
+        st.page_link(st.session_state["_pages"]["planner"], label=text, icon=ICON)
+    else:
+        planner_link(asked, text, "to_planner")
 
 
 def _intro(answer: Estimate, *, chosen_here: bool) -> None:
@@ -224,14 +192,7 @@ def _apply(answer: Estimate, technique: Technique) -> None:
         scenario = changed(answer.scenario, technique.changes)
         label = words("techniques.without")
     assert scenario is not None
-    planner, query = st.session_state["_pages"][PLANNER], parameters(scenario)
-    if "up" not in query:
-        st.page_link(planner, label=label, icon=":material/calculate:", query_params=query)
-        return
-    # An uploaded model that a link has no room for: hand it over in the session.
-    if st.button(label, key=f"apply_{technique.code}", icon=":material/calculate:"):
-        st.session_state["_form"] = form_of(scenario, form())
-        st.switch_page(planner)
+    planner_link(scenario, label, f"apply_{technique.code}")
 
 
 def _more(answer: Estimate, technique: Technique) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from configurator import numbers
 from configurator.app.charts import Mark, Part
@@ -85,6 +85,9 @@ def load(scenario: Scenario, language: str) -> str:
 
 
 # --------------------------------------------------------------------------- the verdict
+
+
+Tint = Literal["red", "orange", "blue", "green", "gray"]
 
 
 @dataclass(frozen=True)
@@ -180,9 +183,12 @@ _SPEEDS = (
 
 def speeds(performance: Any, language: str) -> list[Speed]:
     """Return the figures of speed that the task has."""
-    get = performance.get if isinstance(performance, Mapping) else (
-        lambda name: getattr(performance, name, None)
-    )  # fmt: skip
+
+    def get(name: str) -> Any:
+        if isinstance(performance, Mapping):
+            return performance.get(name)
+        return getattr(performance, name, None)
+
     found = []
     for key, kind in _SPEEDS:
         value = get(key)

@@ -132,7 +132,7 @@ def test_an_unusable_question_is_said_plainly(language: str, monkeypatch) -> Non
     def refuse(_request: str) -> None:
         raise InputError("hardware.gpu_count", "must be at least 1", 0)
 
-    monkeypatch.setattr(purchase, "_recommended", refuse)
+    monkeypatch.setattr(purchase, "recommended", refuse)
     at = start(language, page="purchase", **encode(presets()[0].scenario))
     assert at.error
     assert "hardware.gpu_count" in said(at)

@@ -136,9 +136,10 @@ def test_language_switch_keeps_the_question() -> None:
 def test_bad_link_says_what_is_wrong(language: str) -> None:
     at = healthy(direct(language, v="1", m="[x](https://evil.example)", g="l40s", c="zz"))
     assert len(at.warning) == 1
-    assert "evil.example" not in at.warning[0].value
-    assert "evil.example" not in "".join(markdown.value for markdown in at.markdown)
-    assert any("evil.example" in text.value for text in at.text)
+    shown = at.warning[0].value
+    assert "evil" in shown
+    assert "](" not in shown.replace("\\]\\(", "")
+    assert not re.search(r"https?://", shown)
     assert "L40S" in said(at)
 
 

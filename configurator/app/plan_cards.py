@@ -1,0 +1,163 @@
+"""The three classes of buyer: the best plan of each, its price, its reasons, the next ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import streamlit as st
+
+from configurator import numbers
+from configurator.app import views
+from configurator.app.form import form_of
+from configurator.app.market import TIERS
+from configurator.app.state import form, language, words
+from configurator.cost.ranges import Range
+from configurator.recommend import Plan, Recommendation
+from configurator.words import say
+
+TIER_ICONS = {
+    "individual": ":material/person:",
+    "sme": ":material/groups:",
+    "enterprise": ":material/domain:",
+}
+
+
+def tiers(found: Recommendation) -> None:
+    """Draw the best plan of each class of buyer, side by side."""
+    for column, tier in zip(st.columns(len(TIERS)), TIERS):
+        with column.container(border=True, height="stretch", key=f"tier_{tier}", gap="xsmall"):
+            _tier(tier, found.tiers.get(tier, ()))
+
+
+def plan_name(plan: Plan) -> str:
+    """Return a plan's cards in use."""
+    return views.cards(plan.gpu_count, plan.gpu)
+
+
+def plan_facts(plan: Plan, tongue: str) -> list[str]:
+    """Return the small print of a plan's card: headroom, speed, day of the price."""
+    memory = plan.estimate.memory
+    facts = [] if not plan.spare_gpus else [say("app.card.spare", tongue, count=plan.spare_gpus)]
+    facts += [say("app.card.headroom", tongue, headroom=numbers.gib(memory.headroom_gib, tongue))]
+    facts += [
+        figure.short
+        for figure in views.speeds(plan.estimate.performance, tongue)
+        if figure.key in ("output_tokens_per_s", "train_tokens_per_s")
+    ]
+    limits = (plan.request.ttft_s_limit, plan.request.user_tokens_per_s_limit)
+    users = views.carries(plan.scenario, limits, tongue)
+    if users:
+        facts.append(users)
+    facts.append(say("app.card.date", tongue, date=numbers.date(plan.cost.price_date, tongue)))
+    return facts
+
+
+def _tier(tier: str, plans: Sequence[Plan]) -> None:
+    st.markdown(f"{TIER_ICONS[tier]} **{words(f'tier.{tier}')}**")
+    if not plans:
+        st.caption(words("tier_none"))
+        return
+    plan = plans[0]
+    st.markdown(f"##### {numbers.plain(plan_name(plan))}")
+    currency = plan.request.currency
+    st.markdown(
+        words(
+            "card.price",
+            price=numbers.plain(money(plan.cost.purchase, currency)),
+            total=numbers.plain(money(plan.cost.total, currency)),
+            years=plan.terms.years,
+        )
+    )
+    st.caption(" · ".join(numbers.plain(fact) for fact in plan_facts(plan, language())))
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        st.button(
+            words("card.use"),
+            key=f"use_{tier}",
+            on_click=_use_plan,
+            args=(plan,),
+            disabled=form_of(plan.scenario, form()) == form(),
+            help=words("help.use"),
+        )
+        # What is behind a button is worked out when it is opened.
+        why = st.popover(words("why"), key=f"why_{tier}", type="tertiary", on_change="rerun")
+        if why.open:
+            with why:
+                _plan_reasons(plan)
+        if len(plans) > 1:
+            others = st.popover(
+                words("card.others"), key=f"others_{tier}", type="tertiary", on_change="rerun"
+            )
+            if others.open:
+                with others:
+                    _other_plans(tier, plans[1:])
+
+
+def _plan_reasons(plan: Plan) -> None:
+    for key, items in (("why", plan.why), ("limits", plan.limits)):
+        if items:
+            st.markdown(f"**{words(f'plan.{key}')}**")
+            texts = [item.to_dict(language())["text"] for item in items]
+            st.markdown("\n".join(f"- {numbers.plain(text)}" for text in texts))
+    st.markdown(f"**{words('plan.bill')}**")
+    st.table(bill(plan, language()), hide_index=True, border="horizontal")
+    cost = plan.cost.to_dict(language())
+    st.caption(
+        words("plan.without", what=numbers.plain(", ".join(cost["exclusions"])))
+        + " "
+        + " ".join(numbers.plain(note["text"]) for note in cost["assumptions"])
+    )
+    st.caption(words("plan.sources", what=numbers.plain("; ".join(plan.cost.card.sources))))
+
+
+def bill(plan: Plan, tongue: str) -> list[dict[str, str]]:
+    """Return the bill of materials and the running costs, one row a line."""
+    cost = plan.cost.to_dict(tongue)
+    what, count = say("app.column.what", tongue), say("app.column.count", tongue)
+    amount, day = say("app.column.amount", tongue), say("app.column.date", tongue)
+    rows = [
+        {
+            what: line["text"],
+            count: numbers.significant(line["quantity"] or 0, tongue, 6),
+            amount: money_range(line["amount"], tongue),
+            day: numbers.date(line["amount"]["price_date"], tongue),
+        }
+        for line in cost["lines"]
+    ]
+    total = say("app.cost.total", tongue, years=plan.terms.years)
+    rows.append({what: total, count: "", amount: money_range(cost["total"], tongue), day: ""})
+    return rows
+
+
+def money_range(cost: Mapping[str, Any], tongue: str) -> str:
+    """Return an amount with the range it lies in."""
+
+    def shown(value: float) -> str:
+        return numbers.money(value, cost["currency"], tongue)
+
+    if cost["amount"] is None:
+        return numbers.NONE
+    low, high = cost["low"], cost["high"]
+    if low is None or high is None or shown(low) == shown(high):
+        return shown(cost["amount"])
+    return f"{shown(cost['amount'])} ({shown(low)} – {shown(high)})"
+
+
+def _other_plans(tier: str, plans: Sequence[Plan]) -> None:
+    for place, plan in enumerate(plans):
+        with st.container(horizontal=True, vertical_alignment="center"):
+            price = money(plan.cost.purchase, plan.request.currency)
+            name = numbers.plain(plan_name(plan))
+            st.markdown(f"**{name}** · {numbers.plain(price)}", width="stretch")
+            st.button(
+                words("card.use"), key=f"use_{tier}_{place}", on_click=_use_plan, args=(plan,)
+            )
+
+
+def _use_plan(plan: Plan) -> None:
+    st.session_state["_form"] = form_of(plan.scenario, form())
+
+
+def money(amount: Range, currency: str) -> str:
+    """Return an amount in the session's language."""
+    return numbers.money(amount.value, currency, language())

@@ -161,7 +161,7 @@ def test_no_plan_at_all(language: str) -> None:
 
 
 def test_upload_that_no_link_holds_is_handed_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(link, "MAX_CONFIG_CHARACTERS", 10)
+    monkeypatch.setattr("configurator.link.codec.MAX_CONFIG_CHARACTERS", 10)
     config = {
         "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 4096,
         "intermediate_size": 11008, "num_hidden_layers": 32, "num_attention_heads": 32,

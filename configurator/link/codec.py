@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, get_args
 from urllib.parse import urlencode
@@ -17,6 +17,20 @@ from urllib.parse import urlencode
 from configurator.architecture import read_architecture
 from configurator.catalog import load_catalog
 from configurator.errors import SHOWN_VALUE_LENGTH, InputError
+from configurator.link.buying import BUYING, Buying, buying_parameters, buying_value
+from configurator.link.fields import (
+    FIELDS,
+    HARDWARE,
+    INFERENCE,
+    NOT_SCENARIO,
+    PARAMETERS,
+    PLAIN,
+    TARGET_SETS,
+    TRAINING,
+    number_text,
+    read_number,
+    read_object,
+)
 from configurator.scenario import (
     ConfigModel,
     CustomGpu,
@@ -32,140 +46,19 @@ VERSION = 1
 MAX_CONFIG_CHARACTERS = 1500
 NO_HARDWARE = "auto"
 ANY_VENDOR = "any"
-NO_PLANS = "none"
-# Parameters that say nothing of the scenario; Streamlit's own among them.
-NOT_SCENARIO = frozenset({
-    "v", "lang", "cat", "cur", "by", "ttft", "tps", "embed", "embed_options",
-    "yrs", "busy", "own", "cmp", "bud", "watt", "tight",
-})  # fmt: skip
 # Limits of speed: most seconds to the first token, least tokens a second for each user.
 _LIMITS = ("ttft", "tps")
 MAX_LIMIT = 1e6
-MAX_YEARS = 5
-MAX_OWNED_KINDS = 8
-MAX_OWNED_CARDS = 1024
-MAX_COMPARED = 4
-MAX_SUM = 1e11
-BUYERS = ("individual", "sme", "enterprise")
 # What a missing field of version 1 means. Frozen: an old link keeps its meaning.
 V1_DEFAULTS: Mapping[str, str] = {"m": "Qwen/Qwen3-8B", "t": "inference"}
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._/-]{0,63}")
 _UPLOADED = "uploaded model"
-
-_TARGET_SETS = ("all_linear", "attention")
-
-Parser = Callable[[str], Any]
-
-
-def _whole(text: str) -> int:
-    if not re.fullmatch(r"\d{1,12}", text, re.ASCII):
-        raise ValueError("whole")
-    return int(text)
-
-
-def _number(text: str) -> float:
-    if not re.fullmatch(r"\d{1,12}(\.\d{1,20})?(e[+-]?\d{1,3})?", text, re.ASCII | re.IGNORECASE):
-        raise ValueError("number")
-    return float(text)
-
-
-def _flag(text: str) -> bool:
-    if text not in ("0", "1"):
-        raise ValueError("flag")
-    return text == "1"
-
-
-def _targets(text: str) -> Any:
-    if text.startswith("["):
-        names = json.loads(text)
-        if not isinstance(names, list):
-            raise ValueError("list")
-        return names
-    return text if text in _TARGET_SETS else text.split(",")
-
-
-def _object(text: str) -> dict[str, Any]:
-    value = json.loads(text)
-    if not isinstance(value, dict):
-        raise ValueError("object")
-    return value
-
-
-# Parameter → (path in the scenario, how its text is read). Never reuse a name.
-_PLAIN: Mapping[str, tuple[str, Parser]] = {
-    "t": ("task", str),
-    "w": ("precision", str),
-    "kv": ("kv_cache_precision", str),
-    "e": ("engine", str),
-    "ev": ("engine_version", str),
-}
-_INFERENCE: Mapping[str, tuple[str, Parser]] = {
-    "n": ("inference.concurrency", _whole),
-    "in": ("inference.input_tokens", _whole),
-    "out": ("inference.output_tokens", _whole),
-    "len": ("inference.max_model_len", _whole),
-    "util": ("inference.gpu_memory_utilization", _number),
-    "step": ("inference.max_num_batched_tokens", _whole),
-    "seqs": ("inference.max_num_seqs", _whole),
-    "pre": ("inference.prefix_cache_share", _number),
-    "spec": ("inference.speculative_tokens", _whole),
-    "acc": ("inference.acceptance_rate", _number),
-}
-_TRAINING: Mapping[str, tuple[str, Parser]] = {
-    "how": ("training.method", str),
-    "mix": ("training.mixed_precision", str),
-    "mb": ("training.micro_batch_size", _whole),
-    "seq": ("training.sequence_length", _whole),
-    "ga": ("training.gradient_accumulation", _whole),
-    "opt": ("training.optimizer", str),
-    "ckpt": ("training.gradient_checkpointing", _flag),
-    "r": ("training.lora_rank", _whole),
-    "lora": ("training.lora_targets", _targets),
-    "sh": ("training.sharding", str),
-    "off": ("training.offload", str),
-    "sl": ("training.sample_lengths", str),
-}
-_HARDWARE: Mapping[str, tuple[str, Parser]] = {
-    "c": ("hardware.gpu_count", _whole),
-    "tp": ("hardware.tensor_parallel", _whole),
-    "pp": ("hardware.pipeline_parallel", _whole),
-    "ep": ("hardware.expert_parallel", _whole),
-    "dp": ("hardware.data_parallel", _whole),
-    "host": ("hardware.allow_cpu_offload", _flag),
-}
-_FIELDS: Mapping[str, tuple[str, Parser]] = {**_PLAIN, **_INFERENCE, **_TRAINING, **_HARDWARE}
-_MODEL = ("m", "b", "cfg", "name", "up")
-_GPU = ("g", "gj")
-PARAMETERS = frozenset({*_FIELDS, *_MODEL, *_GPU, *NOT_SCENARIO})
 # Without these a link is not complete; the optional ones are absent where the field is.
 _REQUIRED = ("t", "w", "kv", "e")
 _REQUIRED_BY_TASK: Mapping[bool, tuple[str, ...]] = {
     False: ("n", "in", "out"),
-    True: tuple(_TRAINING),
+    True: tuple(TRAINING),
 }
-
-
-@dataclass(frozen=True)
-class Buying:
-    """What a link says of the purchase beside the scenario; what is empty is not said.
-
-    Attributes:
-        years: Of ownership.
-        utilisation: Share of the time at this load.
-        owned: Cards that are there already, catalog id → how many.
-        compared: Plans laid side by side, each ``class of buyer:card``; None: not chosen.
-        budgets: Most that the purchase may cost, class of buyer → sum in the link's currency.
-        powers: Most watts that a plan may draw, class of buyer → W.
-        accept_tight: Whether plans inside the memory estimate's error count.
-    """
-
-    years: int | None = None
-    utilisation: float | None = None
-    owned: Mapping[str, int] = field(default_factory=dict)
-    compared: tuple[str, ...] | None = None
-    budgets: Mapping[str, float] = field(default_factory=dict)
-    powers: Mapping[str, float] = field(default_factory=dict)
-    accept_tight: bool = False
 
 
 @dataclass(frozen=True)
@@ -195,21 +88,14 @@ class LinkProblem:
         )
 
 
-# --------------------------------------------------------------------------- writing
-
-
-def _number_text(value: float) -> str:
-    return str(int(value)) if float(value).is_integer() and abs(value) < 1e12 else repr(value)
-
-
 def _text(value: Any) -> str:
     if isinstance(value, bool):
         return "1" if value else "0"
     if isinstance(value, float):
-        return _number_text(value)
+        return number_text(value)
     if isinstance(value, tuple):
         plain = len(value) > 0 and all(re.fullmatch(r"[\w.]+", name, re.ASCII) for name in value)
-        if plain and not (len(value) == 1 and value[0] in _TARGET_SETS):
+        if plain and not (len(value) == 1 and value[0] in TARGET_SETS):
             return ",".join(value)
         return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
     return str(value)
@@ -250,7 +136,7 @@ def _config_parameters(model: ConfigModel) -> dict[str, str]:
         return {**out, "up": "1"}
     if len(text) <= MAX_CONFIG_CHARACTERS:
         return {"cfg": text, **out}
-    return {"up": _number_text(round(parameters / 1e9, 3)), **out}
+    return {"up": number_text(round(parameters / 1e9, 3)), **out}
 
 
 def encode(
@@ -280,13 +166,13 @@ def encode(
     out = {"v": str(VERSION)}
     model = scenario.model
     if isinstance(model, SizeModel):
-        out["b"] = _number_text(model.parameters_b)
+        out["b"] = number_text(model.parameters_b)
     elif isinstance(model, ConfigModel):
         out.update(_config_parameters(model))
     else:
         out["m"] = model
     hardware = scenario.hardware
-    for parameter, (path, _) in _FIELDS.items():
+    for parameter, (path, _) in FIELDS.items():
         if parameter == "c":
             if hardware is None:
                 out["g"] = NO_HARDWARE
@@ -302,40 +188,14 @@ def encode(
         out["by"] = ",".join(vendors) or ANY_VENDOR
     for parameter, limit in zip(_LIMITS, (ttft_s, tokens_per_s)):
         if limit is not None:
-            out[parameter] = _number_text(limit)
+            out[parameter] = number_text(limit)
     if buying is not None:
-        out.update(_buying_parameters(buying))
+        out.update(buying_parameters(buying))
     if currency:
         out["cur"] = currency
     if catalog:
         out["cat"] = catalog
     return out
-
-
-def _pairs(values: Mapping[str, float]) -> str:
-    return ",".join(f"{name}:{_number_text(value)}" for name, value in values.items())
-
-
-def _buying_parameters(buying: Buying) -> dict[str, str]:
-    out: dict[str, str] = {}
-    if buying.years is not None:
-        out["yrs"] = str(buying.years)
-    if buying.utilisation is not None:
-        out["busy"] = _number_text(buying.utilisation)
-    if buying.owned:
-        out["own"] = _pairs(buying.owned)
-    if buying.compared is not None:
-        out["cmp"] = ",".join(buying.compared) or NO_PLANS
-    if buying.budgets:
-        out["bud"] = _pairs(buying.budgets)
-    if buying.powers:
-        out["watt"] = _pairs(buying.powers)
-    if buying.accept_tight:
-        out["tight"] = "1"
-    return out
-
-
-# --------------------------------------------------------------------------- reading
 
 
 def _short(text: str) -> str:
@@ -369,7 +229,7 @@ class _Reader:
         fallback = V1_DEFAULTS["m"]
         if "cfg" in query:
             try:
-                config = _object(query["cfg"])
+                config = read_object(query["cfg"])
                 read_architecture(config)
             except (InputError, ValueError, RecursionError):
                 self.report("cfg", "bad_config", default=fallback)
@@ -380,7 +240,7 @@ class _Reader:
             return self._uploaded(query["up"])
         if "b" in query:
             try:
-                size = _number(query["b"])
+                size = read_number(query["b"])
                 return SizeModel(parameters_b=size).model_dump()
             except ValueError:
                 self.report("b", "bad_size", default=fallback)
@@ -396,7 +256,7 @@ class _Reader:
     def _uploaded(self, text: str) -> Any:
         """Return a typical model of the size that an uploaded file had."""
         try:
-            size = SizeModel(parameters_b=_number(text)).parameters_b
+            size = SizeModel(parameters_b=read_number(text)).parameters_b
         except ValueError:
             self.report("up", "upload_again", size=V1_DEFAULTS["m"])
             return V1_DEFAULTS["m"]
@@ -408,7 +268,9 @@ class _Reader:
         query = self.query
         if "gj" in query:
             try:
-                return CustomGpu.model_validate(_object(query["gj"])).model_dump(exclude_none=True)
+                return CustomGpu.model_validate(read_object(query["gj"])).model_dump(
+                    exclude_none=True
+                )
             except (ValueError, RecursionError):
                 self.report("gj", "bad_gpu")
                 return None
@@ -425,20 +287,21 @@ class _Reader:
         for parameter in parameters:
             if parameter in self.query:
                 try:
-                    self.used[parameter] = _FIELDS[parameter][1](self.query[parameter])
+                    self.used[parameter] = FIELDS[parameter][1](self.query[parameter])
                 except ValueError:
                     self.report(parameter, "bad_value")
 
     def limits(self) -> None:
         """Report limits of speed that cannot be used; :func:`limits_of` reads the others."""
         for parameter in _LIMITS:
-            if parameter in self.query and limits_of(self.query)[_LIMITS.index(parameter)] is None:
+            given = limits_of(self.query)[_LIMITS.index(parameter)]
+            if parameter in self.query and given is None:
                 self.report(parameter, "bad_value")
 
     def buying(self) -> None:
         """Report what of the purchase cannot be used; :func:`buying_of` reads the rest."""
-        for parameter in _BUYING:
-            if parameter in self.query and _buying_value(self.query, parameter) is None:
+        for parameter in BUYING:
+            if parameter in self.query and buying_value(self.query, parameter) is None:
                 self.report(parameter, "bad_value")
 
     def drop(self, parameter: str) -> None:
@@ -466,7 +329,7 @@ class _Reader:
 
 
 def _limit(text: str) -> float:
-    value = _number(text)
+    value = read_number(text)
     if not 0 < value <= MAX_LIMIT:
         raise ValueError("limit")
     return value
@@ -477,7 +340,7 @@ def _assemble(model: Any, gpu: Any, used: Mapping[str, Any]) -> dict[str, Any]:
     if gpu is not None:
         data["hardware"] = {"gpu": gpu}
     for parameter, value in used.items():
-        path = _FIELDS[parameter][0].split(".")
+        path = FIELDS[parameter][0].split(".")
         block = data
         for name in path[:-1]:
             block = block.setdefault(name, {})
@@ -497,7 +360,7 @@ def decode(query: Mapping[str, str]) -> tuple[Scenario, list[LinkProblem]]:
     reader.version()
     reader.unknown()
     model, gpu = reader.model(), reader.gpu()
-    reader.fields(_PLAIN)
+    reader.fields(PLAIN)
     task = reader.used.get("t", V1_DEFAULTS["t"])
     if task not in ("inference", "fine_tuning", "training"):
         reader.drop("t")
@@ -508,15 +371,15 @@ def decode(query: Mapping[str, str]) -> tuple[Scenario, list[LinkProblem]]:
         TrainingEngine if training else InferenceEngine
     ):
         reader.drop("e")
-    reader.fields([*_INFERENCE, *_TRAINING])
+    reader.fields([*INFERENCE, *TRAINING])
     reader.limits()
     reader.buying()
     if gpu is not None:
-        reader.fields(_HARDWARE)
+        reader.fields(HARDWARE)
     if reader.used.get("in") == 0 and reader.used.get("out", 1) == 0:
         reader.drop("in")
         reader.drop("out")
-    by_path = {path: parameter for parameter, (path, _) in _FIELDS.items()}
+    by_path = {path: parameter for parameter, (path, _) in FIELDS.items()}
     while True:
         try:
             scenario = parse_scenario(_assemble(model, gpu, reader.used))
@@ -549,102 +412,9 @@ def limits_of(query: Mapping[str, str]) -> tuple[float | None, float | None]:
     return found[0], found[1]
 
 
-def _years(text: str) -> int:
-    value = _whole(text)
-    if not 1 <= value <= MAX_YEARS:
-        raise ValueError("years")
-    return value
-
-
-def _busy(text: str) -> float:
-    value = _number(text)
-    if not 0 < value <= 1:
-        raise ValueError("share")
-    return value
-
-
-def _split_pairs(text: str) -> dict[str, str]:
-    """Read ``name:value,name:value``; each name once."""
-    parts = [part.rsplit(":", 1) for part in text.split(",")]
-    if any(len(part) != 2 for part in parts) or len({part[0] for part in parts}) < len(parts):
-        raise ValueError("pairs")
-    return {part[0]: part[1] for part in parts}
-
-
-def _card(name: str) -> str:
-    try:
-        return load_catalog().gpu(name).id
-    except InputError:
-        raise ValueError("card") from None
-
-
-def _owned(text: str) -> dict[str, int]:
-    given = _split_pairs(text)
-    cards = {_card(name): _whole(value) for name, value in given.items()}
-    counts = cards.values()
-    if len(cards) < len(given) or len(cards) > MAX_OWNED_KINDS:
-        raise ValueError("cards")
-    if min(counts) < 1 or sum(counts) > MAX_OWNED_CARDS:
-        raise ValueError("count")
-    return cards
-
-
-def _compared(text: str) -> tuple[str, ...]:
-    names: list[str] = []
-    for name in text.split(",") if text != NO_PLANS else ():
-        buyer, _, card = name.partition(":")
-        if buyer not in BUYERS:
-            raise ValueError("buyer")
-        names.append(f"{buyer}:{_card(card)}")
-    if len(names) > MAX_COMPARED or len(set(names)) < len(names):
-        raise ValueError("plans")
-    return tuple(names)
-
-
-def _sums(text: str) -> dict[str, float]:
-    sums = {name: _number(value) for name, value in _split_pairs(text).items()}
-    if not set(sums) <= set(BUYERS) or not all(0 < value <= MAX_SUM for value in sums.values()):
-        raise ValueError("sums")
-    return sums
-
-
-_BUYING: Mapping[str, tuple[str, Parser]] = {
-    "yrs": ("years", _years),
-    "busy": ("utilisation", _busy),
-    "own": ("owned", _owned),
-    "cmp": ("compared", _compared),
-    "bud": ("budgets", _sums),
-    "watt": ("powers", _sums),
-    "tight": ("accept_tight", _flag),
-}
-
-
-def _buying_value(query: Mapping[str, str], parameter: str) -> Any:
-    """Return a parameter of the purchase, None if it is absent or cannot be used."""
-    try:
-        return _BUYING[parameter][1](query[parameter])
-    except (KeyError, ValueError):
-        return None
-
-
-def buying_of(query: Mapping[str, str]) -> Buying:
-    """Return what a link says of the purchase; what cannot be used is as if it were not there."""
-    found = {path: _buying_value(query, name) for name, (path, _) in _BUYING.items()}
-    return Buying(**{path: value for path, value in found.items() if value is not None})
-
-
 def share_url(base: str, parameters: Mapping[str, str]) -> str:
     """Return the link as text, readable where the characters allow it."""
     return f"{base.split('?', 1)[0]}?{urlencode(parameters, safe='/:,')}"
-
-
-def field_of(parameter: str) -> str:
-    """Return the contract's name of the field that a parameter carries; itself if none."""
-    if parameter in _FIELDS:
-        return _FIELDS[parameter][0].rsplit(".", 1)[-1]
-    return {"m": "model", "b": "parameters_b", "cfg": "config", "g": "gpu", "gj": "gpu"}.get(
-        parameter, parameter
-    )
 
 
 def catalog_of(query: Mapping[str, str]) -> str:

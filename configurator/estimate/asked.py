@@ -1,0 +1,107 @@
+"""What a scenario asks about: its model, its card, what is stored how."""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from typing import Any
+
+from configurator.architecture import Architecture, read_architecture, typical_architecture
+from configurator.catalog import load_catalog
+from configurator.device import Device, from_catalog, from_custom
+from configurator.intervals import interval
+from configurator.memory.kv_cache import resolve_kv_precision
+from configurator.memory.serving import ServingMemory, serving_memory
+from configurator.memory.weights import resolve_precision
+from configurator.scenario import ConfigModel, CustomGpu, Inference, Scenario, SizeModel
+
+
+@lru_cache(maxsize=512)
+def _catalog_architecture(model: str) -> Architecture:
+    catalog = load_catalog()
+    record = catalog.model(model)
+    return read_architecture(catalog.model_config(record.id), record.id)
+
+
+@lru_cache(maxsize=256)
+def _config_architecture(text: str, name: str) -> Architecture:
+    return read_architecture(json.loads(text), name)
+
+
+_sized_architecture = lru_cache(maxsize=256)(typical_architecture)
+
+
+def architecture_of(scenario: Scenario) -> Architecture:
+    """Return the scenario's model.
+
+    Raises:
+        InputError: An id that the catalog does not have, or a config.json that cannot be read.
+    """
+    model = scenario.model
+    if isinstance(model, SizeModel):
+        return _sized_architecture(model.parameters_b)
+    if isinstance(model, ConfigModel):
+        return _config_architecture(json.dumps(model.config, sort_keys=True), model.name)
+    return _catalog_architecture(model)
+
+
+@lru_cache(maxsize=512)
+def _catalog_device(gpu: str) -> Device:
+    return from_catalog(load_catalog().gpu(gpu))
+
+
+def device_of(gpu: str | CustomGpu) -> Device:
+    """Return the card of a scenario's hardware.
+
+    Raises:
+        InputError: An id that the catalog does not have.
+    """
+    return from_custom(gpu) if isinstance(gpu, CustomGpu) else _catalog_device(gpu)
+
+
+MTP_FAMILIES = ("deepseek_v3", "deepseek_v32")
+DRAFTING = ("vllm", "sglang", "tensorrt_llm")
+
+
+def holds_mtp(arch: Architecture, scenario: Scenario) -> bool:
+    """Whether the layers that draft tokens are loaded: asked for, or usual for the family."""
+    if not arch.mtp_groups or scenario.engine not in DRAFTING:
+        return False
+    return arch.model_type in MTP_FAMILIES or bool(scenario.serving.speculative_tokens)
+
+
+def served_precisions(scenario: Scenario, arch: Architecture) -> tuple[str, str]:
+    """Return what weights and cache are stored in when a model is served."""
+    precision = resolve_precision(scenario.precision, arch.quantization, arch.native_precision)
+    kv = resolve_kv_precision(
+        scenario.kv_cache_precision, scenario.engine, precision, arch.native_precision,
+        arch.quantization,
+    )  # fmt: skip
+    return precision, kv
+
+
+def held_memory(
+    scenario: Scenario, arch: Architecture, memory_bytes: Any, tensor: Any, pipeline: Any,
+    expert: Any, data: Any, inference: Inference | None = None,
+) -> ServingMemory:  # fmt: skip
+    """Return what serving a scenario takes on cards of so much memory, split so.
+
+    Args:
+        scenario: Serving; its hardware only says whether layers may lie in host memory.
+        arch: Its model.
+        memory_bytes: Of one card; a number or an array, as the split's parts.
+        tensor: Tensor-parallel ranks.
+        pipeline: Pipeline stages.
+        expert: Expert-parallel ranks.
+        data: Replicas.
+        inference: Another load than the scenario's.
+    """
+    precision, kv = served_precisions(scenario, arch)
+    hardware = scenario.hardware
+    offload = hardware is not None and hardware.allow_cpu_offload
+    return serving_memory(
+        arch, precision, kv, scenario.engine, inference or scenario.serving, memory_bytes,
+        tensor, pipeline, expert, data, with_mtp=holds_mtp(arch, scenario),
+        version=scenario.engine_version,
+        offload_margin=interval(scenario.engine, scenario.task)[1] if offload else None,
+    )  # fmt: skip

@@ -1,0 +1,125 @@
+"""Requests and their answers: the contract, cards left out, bad input, edited tiers, own cards."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from configurator.errors import InputError
+from configurator.estimate import estimate
+from configurator.recommend import parse_request, recommend, what_runs
+from configurator.scenario import parse_scenario
+from tests.unit.recommend_cases import CATALOG, R1, SEVEN, ask, cards
+
+
+def test_recommendation_is_the_contracts_and_plain_json():
+    out = ask(R1, user_tokens_per_s_limit=20).to_dict()
+    json.dumps(out, allow_nan=False)
+    assert set(out) >= {"tiers", "pareto", "nearest", "warnings"}
+    plan = out["tiers"]["enterprise"]["plans"][0]
+    for name in (
+        "rank", "gpu", "gpu_count", "nodes", "replicas", "tensor_parallel", "pipeline_parallel",
+        "expert_parallel", "data_parallel", "precision", "memory", "kv", "performance", "cost",
+        "why", "limits", "link",
+    ):  # fmt: skip
+        assert name in plan
+    assert plan["why"][0]["text"]
+    assert plan["link"].startswith("?v=1&")
+    for miss in out["nearest"]:
+        assert miss["missing"]
+        assert all(reason["text"] for reason in miss["missing"])
+
+
+def test_shown_numbers_are_the_ordinary_estimates():
+    plan = ask(R1).tiers["enterprise"][0]
+    out = plan.to_dict()
+    again = estimate(parse_scenario(out["scenario"])).to_dict()
+    assert out["memory"] == again["memory"]
+    assert out["performance"] == again["performance"]
+
+
+def test_cards_made_for_china_are_left_out_elsewhere_and_said():
+    us = ask(region="US")
+    assert us.rejected["h800-sxm"] == "not_sold"
+    china = ask(region="China", plans=100)
+    plan = next(p for p in china.plans if p.gpu == "h800-sxm")
+    assert "made_for_china" in {reason.code for reason in plan.limits}
+    licensed = next(p for p in china.plans if p.gpu == "h100-sxm")
+    assert "export" in {reason.code for reason in licensed.limits}
+
+
+def test_engines_run_only_on_their_cards():
+    found = ask({**SEVEN, "engine": "tensorrt_llm"}, plans=100)
+    assert {CATALOG.gpu(p.gpu).vendor for p in found.plans} == {"NVIDIA"}
+    assert found.rejected["t4"] == "engine"
+    apple = ask({**SEVEN, "engine": "llama_cpp", "precision": "q4_k_m"}, plans=100)
+    assert "apple-m3-ultra" in {p.gpu for p in apple.plans}
+
+
+@pytest.mark.parametrize(
+    ("bad", "field"),
+    [
+        ([], "request"),
+        ("x", "request"),
+        ({"scenario": []}, "scenario"),
+        ({"scenario": {"model": "nosuch-model"}}, "model"),
+        ({"scenario": {**SEVEN, "precision": "fp7"}}, "scenario.precision"),
+        (
+            {"scenario": {**SEVEN, "inference": {"concurrency": -1}}},
+            "scenario.inference.concurrency",
+        ),
+        ({"scenario": SEVEN, "max_budget": -5}, "max_budget"),
+        ({"scenario": SEVEN, "max_budget": float("nan")}, "max_budget"),
+        ({"scenario": SEVEN, "max_budget": float("inf")}, "max_budget"),
+        ({"scenario": SEVEN, "max_budget": "much"}, "max_budget"),
+        ({"scenario": SEVEN, "years": 6}, "years"),
+        ({"scenario": SEVEN, "years": 2.5}, "years"),
+        ({"scenario": SEVEN, "utilisation": 0}, "utilisation"),
+        ({"scenario": SEVEN, "currency": "XXX"}, "currency"),
+        ({"scenario": SEVEN, "region": "Mars"}, "region"),
+        ({"scenario": SEVEN, "condition": "broken"}, "condition"),
+        ({"scenario": SEVEN, "objective": "beauty"}, "objective"),
+        ({"scenario": SEVEN, "vendors": ["Acme"]}, "vendors.0"),
+        ({"scenario": SEVEN, "owned": {"nosuch": 1}}, "owned"),
+        ({"scenario": SEVEN, "owned": {"rtx-4090": -1}}, "owned.rtx-4090"),
+        ({"scenario": SEVEN, "spare_gpus": 1e12}, "spare_gpus"),
+        ({"scenario": SEVEN, "prices": [{"gpu": "rtx-4090", "price": 5}]}, "prices.0.date"),
+        ({"scenario": SEVEN, "pue": 0.5}, "pue"),
+        ({"scenario": SEVEN, "surprise": 1}, "surprise"),
+        ({"scenario": SEVEN, "train_tokens_per_s_limit": 5}, "request"),
+    ],
+)  # fmt: skip
+def test_bad_input_names_the_field(bad, field):
+    with pytest.raises(InputError) as caught:
+        recommend(parse_request(bad))
+    assert caught.value.field == field
+    assert caught.value.message
+
+
+def test_tiers_can_be_edited_by_a_request():
+    plain = ask(plans=100)
+    edit = {"individual": {"max_budget": 2000, "max_gpus": 1}, "sme": {"require_ecc": False}}
+    found = ask(plans=100, tiers=edit)
+    assert all(plan.cost.purchase.value <= 2000 for plan in found.tiers["individual"])
+    assert all(plan.gpu_count == 1 for plan in found.tiers["individual"])
+    assert set(cards(plain, "sme")) < set(cards(found, "sme")) | {"rtx-4090"}
+    assert cards(found, "enterprise") == cards(plain, "enterprise")
+
+
+def test_what_runs_on_own_cards_agrees_with_the_ordinary_estimate():
+    models = ["Qwen/Qwen3-8B", "deepseek-ai/DeepSeek-R1", "Qwen/Qwen2.5-32B-Instruct"]
+    found = {item.model: item for item in what_runs("rtx-4090", 2, models=models)}
+    assert "deepseek-ai/DeepSeek-R1" not in found
+    for item in found.values():
+        answer = estimate(item.scenario)
+        assert answer.memory.fits is True
+        assert answer.memory.headroom_gib == pytest.approx(item.headroom_gib)
+        assert 1 / answer.performance.tpot_s == pytest.approx(item.user_tokens_per_s, rel=1e-6)
+        beyond = item.max_users + 9 + item.max_users // 8
+        for users, fits in ((item.max_users, True), (beyond, False)):
+            load = item.scenario.serving.model_copy(update={"concurrency": users})
+            asked = item.scenario.model_copy(update={"inference": load})
+            assert (estimate(asked).memory.fits is True) is fits
+    assert found["Qwen/Qwen3-8B"].precision == "bf16"
+    assert found["Qwen/Qwen2.5-32B-Instruct"].precision != "bf16"

@@ -11,6 +11,7 @@ import streamlit as st
 from configurator import link, numbers
 from configurator.app import own_model
 from configurator.app.form import AUTO, CUSTOM, SPLITS, Form
+from configurator.app.market_inputs import market
 from configurator.app.presets import ladder, ladder_sizes, nearest_step
 from configurator.app.state import (
     CURRENCIES,
@@ -517,6 +518,7 @@ def _limits() -> None:
         required=True,
         on_change=_currency_chosen,
     )
+    _more("more_market", lambda: market([st.container()]))
 
 
 def _vendors_chosen() -> None:

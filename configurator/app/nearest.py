@@ -11,9 +11,11 @@ import streamlit as st
 from configurator import numbers
 from configurator.app import views
 from configurator.app.form import AUTO, form_of
+from configurator.app.market_inputs import market_said
 from configurator.app.presets import ladder
 from configurator.app.state import buy, buying, currency, form, language, speed_limits, words
 from configurator.estimate import architecture_of
+from configurator.link import Buying
 from configurator.recommend import Change, Fix, Plan, Recommendation, Request, tried
 from configurator.scenario import Scenario
 from configurator.words import say
@@ -172,11 +174,13 @@ def terms_said(tongue: str) -> list[str]:
             )
     if held.accept_tight:
         said.append(words("terms.tight"))
-    return said
+    return said + market_said(tongue)
 
 
 def _usual_terms() -> None:
-    buy(budgets={}, powers={}, accept_tight=False)
+    held = buying()
+    usual = Buying(held.years, held.utilisation, held.owned, held.compared)
+    st.session_state["_buying"] = usual
 
 
 def show_terms() -> None:
@@ -186,7 +190,6 @@ def show_terms() -> None:
         return
     with st.container(horizontal=True, vertical_alignment="center", key="terms"):
         st.caption(words("terms.title", terms="; ".join(said)), width="content")
-        held = buying()
-        if held.budgets or held.powers or held.accept_tight:
+        if len(said) > bool(buying().owned):
             st.button(words("terms.reset"), key="usual_terms", icon=":material/undo:",
                       type="tertiary", on_click=_usual_terms)  # fmt: skip

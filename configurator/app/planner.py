@@ -181,12 +181,14 @@ def _verdict(asked: Scenario, answer: Estimate | None, best: Plan | None) -> Non
         if notice.code in ("layers_on_host", "experts_on_host"):
             text = views.sentences(language(), text, numbers.plain(notice.text(language())))
     if asked.hardware is None and best is not None:
-        cheapest = words(
-            "verdict.cheapest",
+        goal = best.request.objective
+        price = words(
+            "verdict.cheapest" if goal in ("cost", "purchase") else "verdict.first",
             price=numbers.plain(money(best.cost.purchase, best.request.currency)),
             date=numbers.date(best.cost.price_date, language()),
+            objective=views.option("objective", goal, language()),
         )
-        text = views.sentences(language(), text, cheapest)
+        text = views.sentences(language(), text, price)
     box = {"good": st.success, "tight": st.warning, "bad": st.error}[state]
     box(text, icon=STATE_ICONS[state])
 

@@ -15,8 +15,10 @@ import streamlit as st
 from configurator import numbers
 from configurator.app import charts, state, views
 from configurator.app.form import form_of
+from configurator.app.front import show_front
 from configurator.app.header import link_notices
 from configurator.app.market import TIERS, best_plan, recommended
+from configurator.app.market_inputs import market
 from configurator.app.nearest import show_nearest, show_terms
 from configurator.app.owned import show_owned
 from configurator.app.plan_cards import bill, money_range, plan_name
@@ -71,21 +73,29 @@ def plans_of(found: Recommendation) -> dict[str, Plan]:
 
 
 def with_wanted(
-    plans: Mapping[str, Plan], asked: Scenario, compared: Sequence[str], request: Request
+    found: Recommendation, asked: Scenario, compared: Sequence[str], request: Request
 ) -> dict[str, Plan]:
-    """Return the plans and those that a link names though they are not among the first.
+    """Return the first plans and those that a link names though they are not among them.
 
-    These are its own cards, in every class of buyer, and the plans it lays side by side.
+    These are its own cards, in every class of buyer, in just that number where a class has such a
+    plan, and the plans it lays side by side.
     """
-    own = asked.hardware.gpu if asked.hardware is not None else None
+    plans = plans_of(found)
+    hardware = asked.hardware
+    own = hardware.gpu if hardware is not None else None
+    if hardware is not None and isinstance(own, str):
+        exact = {f"{plan.tier}:{own}": plan for plan in found.exactly(own, hardware.gpu_count)}
+        if not any(plan.gpu_count == hardware.gpu_count for plan in plans.values()
+                   if plan.gpu == own):  # fmt: skip
+            plans |= exact
     names = {name for name in compared if name not in plans}
     known = own is None or any(plan.gpu == own for plan in plans.values())
     if known and not names:
-        return dict(plans)
+        return plans
     # All of them, so that their ranks are those among every card.
     every = request.model_copy(update={"plans": MOST_PLANS})
     more = recommended(every)
-    return dict(plans) | {
+    return plans | {
         name: plan
         for tier in TIERS
         for plan in more.tiers.get(tier, ())
@@ -167,6 +177,15 @@ def _terms_chosen() -> None:
         buy(utilisation=use)
 
 
+def _market() -> None:
+    box = st.expander(
+        words("more_market"), icon=":material/tune:", key="more_market", on_change="rerun"
+    )
+    if box.open:
+        with box:
+            market(st.columns(3, gap="medium"))
+
+
 def _own_prices() -> tuple[Any, ...]:
     with st.expander(words("purchase.own_prices"), icon=":material/request_quote:"):
         st.caption(words("purchase.own_prices_intro"))
@@ -194,17 +213,17 @@ def _own_prices() -> tuple[Any, ...]:
 def _sheet(asked: Scenario, shown: Mapping[str, str]) -> None:
     tongue = language()
     _terms()
+    _market()
     prices = _own_prices()
     request = asked_of(asked, prices)
     show_owned(request)
     show_terms()
     found = recommended(request)
-    plans = plans_of(found)
+    plans = with_wanted(found, asked, buying().compared or (), request)
     if not plans:
         st.error(words("purchase.no_plan"), icon=":material/error:")
         show_nearest(found, open_it=True)
         return
-    plans = with_wanted(plans, asked, buying().compared or (), request)
     names, tiers = list(plans), {tier: words(f"tier.{tier}") for tier in TIERS}
     meant, exact = plan_of(asked, plans, found)
     st.session_state["purchase_plan"] = meant or names[0]
@@ -228,6 +247,7 @@ def _sheet(asked: Scenario, shown: Mapping[str, str]) -> None:
     _paper(plan, tongue)
     _files(plan, request, tongue)
     _cloud(plan, tongue)
+    show_front(found, plan)
     _sensitivity(plan, tongue)
     st.caption(words("link_title"))
     st.code(share_url(st.context.url or "", shown), language=None, wrap_lines=True)

@@ -15,7 +15,14 @@ from configurator.catalog import load_catalog
 from configurator.cost.prices import per_usd
 from configurator.errors import InputError
 from configurator.link import Buying
-from configurator.recommend.request import Currency, Request, TierEdit, TierId, Vendor
+from configurator.recommend.request import (
+    MARKET,
+    Currency,
+    Request,
+    TierEdit,
+    TierId,
+    Vendor,
+)
 from configurator.scenario import Scenario
 from configurator.words import LANGUAGES, say
 
@@ -23,6 +30,7 @@ CURRENCIES: tuple[Currency, ...] = ("CNY", "USD")
 VENDORS: tuple[Vendor, ...] = ("NVIDIA", "AMD", "Intel", "Huawei", "Apple")
 LANGUAGE_NAMES = {"en": "English", "zh": "简体中文"}
 YEARS, UTILISATION = 3, 0.5
+RATES_OF_MONEY = ("tariff_per_kwh", "hosting_per_kw_month")
 BUYERS: tuple[TierId, ...] = ("individual", "sme", "enterprise")
 _HISTORY = 50
 SETTLING_RUNS = 5
@@ -172,11 +180,15 @@ def buying() -> Buying:
     """Return terms and limits of the purchase, own cards and plans compared; sums as shown."""
     held: Buying = st.session_state.get("_buying", Buying())
     given = st.session_state.get("_buying_in", currency())
-    if held.budgets and given != currency():
+    if given != currency():
         rate = per_usd(load_catalog(), currency()) / per_usd(load_catalog(), given)
         sums = {buyer: max(1.0, round(sum_ * rate, 0)) for buyer, sum_ in held.budgets.items()}
-        held = replace(held, budgets=sums)
-        st.session_state["_buying"] = held
+        rates: dict[str, Any] = {
+            name: float(f"{value * rate:.4g}")
+            for name in RATES_OF_MONEY
+            if (value := getattr(held, name)) is not None
+        }
+        held = st.session_state["_buying"] = replace(held, budgets=sums, **rates)
     st.session_state["_buying_in"] = currency()
     return held
 
@@ -206,6 +218,8 @@ def request_of(scenario: Scenario) -> Request:
         owned=dict(held.owned),
         accept_tight=held.accept_tight,
         tiers=edits,
+        **{name: getattr(held, name) for name in MARKET},
+        **dict.fromkeys(held.features, True),
     )
 
 

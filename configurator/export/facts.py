@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
-from urllib.parse import urlencode
 
 from configurator.catalog import Catalog, Figure, load_catalog, parse_yaml
 from configurator.cost import Cost, Line, Range
@@ -19,8 +18,9 @@ from configurator.estimate import Estimate, Term
 from configurator.export import text
 from configurator.intervals import FILE as INTERVALS
 from configurator.intervals import key as interval_key
-from configurator.link import encode
+from configurator.link import FEATURES
 from configurator.recommend import Plan, Request
+from configurator.recommend.plans import scenario_link
 from configurator.scenario import ConfigModel, Scenario, SizeModel
 from configurator.words import say
 
@@ -40,6 +40,7 @@ _LIMITS = (
     "ttft_s_limit", "user_tokens_per_s_limit", "output_tokens_per_s_limit",
     "train_tokens_per_s_limit", "spare_gpus",
 )  # fmt: skip
+_SWITCHES = ("spare_node", "sure_prices", "export_limits", "accept_tight")
 _SERVING = ("concurrency", "input_tokens", "output_tokens", "max_model_len")
 _TRAINING = (
     "method", "mixed_precision", "micro_batch_size", "sequence_length", "gradient_accumulation",
@@ -237,11 +238,10 @@ def facts_of(plan: Plan, request: Request, language: str, address: str = "") -> 
     notes += [reason.to_dict(language)["text"] for reason in (*plan.missing, *plan.limits)]
     cards = f"{plan.gpu_count} × {plan.name}"
     title = words("title", cards=cards, model=model_name(plan.scenario))
-    link = encode(plan.scenario, catalog=catalog.version, currency=plan.terms.currency)
     fits = fits_word(answer)
     return Facts(
         plan=plan, request=request, language=language, title=title,
-        link=f"{address}?{urlencode(link)}",
+        link=address + scenario_link(plan.scenario, request, catalog.version),
         verdict=words(
             f"verdict.{fits}", need=text.decimal(answer.memory.required_gib, language, 1),
             room=text.decimal(answer.memory.budget_gib, language, 1),
@@ -351,12 +351,9 @@ def _plan_rows(plan: Plan, language: str) -> tuple[tuple[str, str], ...]:
 
 
 def _limits(request: Request, language: str) -> tuple[tuple[str, str], ...]:
-    def named(key: str, value: str) -> str:
-        return text.first_of((f"export.{key}.{value}",), language, value)
-
     rows = [
-        (_field("region", language), named("region", request.region)),
-        (_field("condition", language), named("condition", request.condition)),
+        (_field(name, language), text.option(name, getattr(request, name), language))
+        for name in ("objective", "region", "condition")
     ]
 
     def limit(part: Any, name: str, whose: str = "") -> None:
@@ -375,12 +372,18 @@ def _limits(request: Request, language: str) -> tuple[tuple[str, str], ...]:
     for tier, edit in request.tiers.items():
         for name in ("max_budget", "max_power_w"):
             limit(edit, name, f" · {say(f'app.tier.{tier}', language)}")
-    if request.accept_tight:
-        rows.append((_field("accept_tight", language), say("export.fits.tight", language)))
+    for name in _SWITCHES:
+        if getattr(request, name):
+            rows.append((_field(name, language), say("export.yes", language)))
+    features = [name for name in FEATURES if getattr(request, name)]
+    if features:
+        shown = ", ".join(text.option("features", name, language) for name in features)
+        rows.append((_field("features", language), shown))
     for name in ("vendors", "segments", "form_factors", "gpus", "without_gpus"):
         values = getattr(request, name)
         if values:
-            rows.append((_field(name, language), ", ".join(values)))
+            shown = ", ".join(text.option(name, value, language) for value in values)
+            rows.append((_field(name, language), shown))
     if request.owned:
         gpus = load_catalog().gpus
         owned = ", ".join(

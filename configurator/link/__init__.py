@@ -1,6 +1,19 @@
 """Scenario ↔ address bar: readable, versioned, complete."""
 
-from configurator.link.buying import BUYERS, MAX_OWNED_KINDS, MAX_SUM, Buying, buying_of
+from configurator.link.buying import (
+    BUYERS,
+    FEATURES,
+    MAX_COUNT,
+    MAX_OWNED_KINDS,
+    MAX_SUM,
+    MOST_PUE,
+    MOST_SHARE,
+    MOST_TARIFF,
+    USUAL,
+    Buying,
+    buying_of,
+    form_factors,
+)
 from configurator.link.codec import (
     MAX_CONFIG_CHARACTERS,
     MAX_LIMIT,
@@ -16,7 +29,29 @@ from configurator.link.codec import (
 from configurator.link.fields import NOT_SCENARIO, PARAMETERS, field_of
 
 __all__ = [
-    "BUYERS", "MAX_CONFIG_CHARACTERS", "MAX_LIMIT", "MAX_OWNED_KINDS", "MAX_SUM", "NOT_SCENARIO",
-    "PARAMETERS", "Buying", "LinkProblem", "buying_of", "catalog_of", "currency_of", "decode",
-    "encode", "field_of", "limits_of", "share_url", "vendors_of",
-]  # fmt: skip
+    "BUYERS",
+    "FEATURES",
+    "MAX_CONFIG_CHARACTERS",
+    "MAX_COUNT",
+    "MAX_LIMIT",
+    "MAX_OWNED_KINDS",
+    "MAX_SUM",
+    "MOST_PUE",
+    "MOST_SHARE",
+    "MOST_TARIFF",
+    "NOT_SCENARIO",
+    "PARAMETERS",
+    "USUAL",
+    "Buying",
+    "LinkProblem",
+    "buying_of",
+    "catalog_of",
+    "currency_of",
+    "decode",
+    "encode",
+    "field_of",
+    "form_factors",
+    "limits_of",
+    "share_url",
+    "vendors_of",
+]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from configurator.catalog import load_catalog
@@ -16,12 +18,22 @@ MAX_OWNED_KINDS = 8
 MAX_OWNED_CARDS = 1024
 MAX_COMPARED = 4
 MAX_SUM = 1e11
+MAX_COUNT = 100_000
 BUYERS = ("individual", "sme", "enterprise")
+OBJECTIVES = ("cost", "purchase", "per_million_tokens", "latency", "headroom", "energy")
+REGIONS = ("any", "US", "China", "EU")
+CONDITIONS = ("new", "used", "any")
+SEGMENTS = ("consumer", "workstation", "datacenter", "desktop SoC")
+FEATURES = ("ecc", "vgpu", "nvlink")
+MOST_TARIFF, MOST_PUE, MOST_SHARE = 100.0, 5.0, 0.95
 
 
 @dataclass(frozen=True)
 class Buying:
-    """What a link says of the purchase beside the scenario; what is empty is not said.
+    """What a link says of the purchase beside the scenario; what is as usual is not said.
+
+    The names are those of a request, where it has them. What "as usual" means is frozen with the
+    version of the link: ranked by cost, new cards, prices of any region.
 
     Attributes:
         years: Of ownership.
@@ -31,6 +43,18 @@ class Buying:
         budgets: Most that the purchase may cost, class of buyer → sum in the link's currency.
         powers: Most watts that a plan may draw, class of buyer → W.
         accept_tight: Whether plans inside the memory estimate's error count.
+        objective: What ranks plans.
+        region, condition: Where and how cards are bought.
+        segments, form_factors: Allowed; all if empty.
+        features: That a card must have, of ``FEATURES``.
+        max_gpus, max_rack_units: Of a plan, spares included.
+        max_power_w_per_host: Of each machine at full load [W].
+        spare_gpus: Cards beyond those in use; None: as the class of buyer has them.
+        spare_node: Whether a whole server is spare.
+        sure_prices: Whether cards with a price of low confidence are left out.
+        export_limits: Whether cards that need an export licence for the region are left out.
+        tariff_per_kwh, hosting_per_kw_month: In the link's currency; None: the catalog's.
+        pue, staff_share, support_share, resale_share: Rates; None: the catalog's.
     """
 
     years: int | None = None
@@ -40,30 +64,101 @@ class Buying:
     budgets: Mapping[str, float] = field(default_factory=dict)
     powers: Mapping[str, float] = field(default_factory=dict)
     accept_tight: bool = False
+    objective: str = "cost"
+    region: str = "any"
+    condition: str = "new"
+    segments: tuple[str, ...] = ()
+    form_factors: tuple[str, ...] = ()
+    features: tuple[str, ...] = ()
+    max_gpus: int | None = None
+    max_rack_units: float | None = None
+    max_power_w_per_host: float | None = None
+    spare_gpus: int | None = None
+    spare_node: bool = False
+    sure_prices: bool = False
+    export_limits: bool = False
+    tariff_per_kwh: float | None = None
+    pue: float | None = None
+    hosting_per_kw_month: float | None = None
+    staff_share: float | None = None
+    support_share: float | None = None
+    resale_share: float | None = None
 
 
-def _pairs(values: Mapping[str, float]) -> str:
-    return ",".join(f"{name}:{number_text(value)}" for name, value in values.items())
+USUAL = Buying()
+
+
+@lru_cache(maxsize=1)
+def form_factors() -> tuple[str, ...]:
+    """Return the form factors of the catalog's cards, the commonest first."""
+    found = Counter(gpu.form_factor for gpu in load_catalog().gpus.values() if gpu.form_factor)
+    return tuple(name for name, _ in found.most_common())
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, Mapping):
+        return ",".join(f"{name}:{number_text(part)}" for name, part in value.items())
+    if isinstance(value, tuple):
+        return ",".join(value) or NO_PLANS
+    return number_text(value)
 
 
 def buying_parameters(buying: Buying) -> dict[str, str]:
-    """Return the parameters that say it; what is empty is left out."""
-    out: dict[str, str] = {}
-    if buying.years is not None:
-        out["yrs"] = str(buying.years)
-    if buying.utilisation is not None:
-        out["busy"] = number_text(buying.utilisation)
-    if buying.owned:
-        out["own"] = _pairs(buying.owned)
-    if buying.compared is not None:
-        out["cmp"] = ",".join(buying.compared) or NO_PLANS
-    if buying.budgets:
-        out["bud"] = _pairs(buying.budgets)
-    if buying.powers:
-        out["watt"] = _pairs(buying.powers)
-    if buying.accept_tight:
-        out["tight"] = "1"
-    return out
+    """Return the parameters that say it; what is as usual is left out."""
+    values = ((parameter, name, getattr(buying, name)) for parameter, (name, _) in BUYING.items())
+    return {
+        parameter: _text(value)
+        for parameter, name, value in values
+        if value != getattr(USUAL, name)
+    }
+
+
+def _between(low: float, high: float) -> Parser:
+    def read(text: str) -> float:
+        value = read_number(text)
+        if not low <= value <= high:
+            raise ValueError("range")
+        return value
+
+    return read
+
+
+def _count(least: int) -> Parser:
+    def read(text: str) -> int:
+        value = read_whole(text)
+        if not least <= value <= MAX_COUNT:
+            raise ValueError("count")
+        return value
+
+    return read
+
+
+def _limit(text: str) -> float:
+    value = read_number(text)
+    if not 0 < value <= MAX_SUM:
+        raise ValueError("limit")
+    return value
+
+
+def _one_of(known: tuple[str, ...]) -> Parser:
+    def read(text: str) -> str:
+        if text not in known:
+            raise ValueError("unknown")
+        return text
+
+    return read
+
+
+def _some_of(known: Callable[[], tuple[str, ...]]) -> Parser:
+    def read(text: str) -> tuple[str, ...]:
+        names = text.split(",")
+        if not set(names) <= set(known()) or len(set(names)) < len(names):
+            raise ValueError("unknown")
+        return tuple(name for name in known() if name in names)
+
+    return read
 
 
 def _years(text: str) -> int:
@@ -133,6 +228,25 @@ BUYING: Mapping[str, tuple[str, Parser]] = {
     "bud": ("budgets", _sums),
     "watt": ("powers", _sums),
     "tight": ("accept_tight", read_flag),
+    "obj": ("objective", _one_of(OBJECTIVES)),
+    "reg": ("region", _one_of(REGIONS)),
+    "cond": ("condition", _one_of(CONDITIONS)),
+    "seg": ("segments", _some_of(lambda: SEGMENTS)),
+    "form": ("form_factors", _some_of(form_factors)),
+    "must": ("features", _some_of(lambda: FEATURES)),
+    "most": ("max_gpus", _count(1)),
+    "ru": ("max_rack_units", _limit),
+    "boxw": ("max_power_w_per_host", _limit),
+    "spare": ("spare_gpus", _count(0)),
+    "sparebox": ("spare_node", read_flag),
+    "sure": ("sure_prices", read_flag),
+    "exp": ("export_limits", read_flag),
+    "kwh": ("tariff_per_kwh", _between(0, MOST_TARIFF)),
+    "pue": ("pue", _between(1, MOST_PUE)),
+    "colo": ("hosting_per_kw_month", _between(0, MAX_SUM)),
+    "staff": ("staff_share", _between(0, MOST_SHARE)),
+    "sup": ("support_share", _between(0, MOST_SHARE)),
+    "left": ("resale_share", _between(0, MOST_SHARE)),
 }
 
 

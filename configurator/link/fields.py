@@ -10,7 +10,9 @@ from typing import Any
 # Parameters that say nothing of the scenario; Streamlit's own among them.
 NOT_SCENARIO = frozenset({
     "v", "lang", "cat", "cur", "by", "ttft", "tps", "embed", "embed_options",
-    "yrs", "busy", "own", "cmp", "bud", "watt", "tight",
+    "yrs", "busy", "own", "cmp", "bud", "watt", "tight", "obj", "reg", "cond", "seg", "form",
+    "must", "most", "ru", "boxw", "spare", "sparebox", "sure", "exp", "kwh", "pue", "colo",
+    "staff", "sup", "left",
 })  # fmt: skip
 
 TARGET_SETS = ("all_linear", "attention")

@@ -67,14 +67,9 @@ def recommend(
     for t, tier in enumerate(tiers):
         mine = best[found.rows.tier[found.found.row[best]] == t]
         mine = mine[_order(found, mine)]
-        shown = mine[: request.plans]
         near = _nearest(found, t, mine[0] if len(mine) else None)
-        plans[tier.id] = tuple(
-            _plan(found, int(at), place + 1, why=_why(found, place, mine, near),
-                  limits=_limit_list(found, int(at)),
-                  alternative_search=partial(_alternatives, found, int(at)))
-            for place, at in enumerate(shown)
-        )  # fmt: skip
+        shown = range(min(len(mine), request.plans))
+        plans[tier.id] = tuple(_ranked(found, place, mine, near) for place in shown)
         nearest += [
             _plan(found, int(at), 0, limits=_limit_list(found, int(at)),
                   missing=_missing(found, int(at)),
@@ -93,6 +88,7 @@ def recommend(
     return Recommendation(
         request, plans, tuple(nearest), tuple(warnings), found.rejected,
         partial(_front, found), partial(openings, request, catalog, tiers),
+        partial(_exactly, found, best),
     )  # fmt: skip
 
 
@@ -146,6 +142,35 @@ def _order(found: Search, at: Ints) -> Ints:
     row = found.found.row[at]
     speed = np.nan_to_num(found.found.tokens_per_s[at])
     return np.lexsort((-speed, found.sums.total.value[row], found.score[at]))
+
+
+def _ranked(found: Search, place: int, mine: Ints, near: Ints) -> Plan:
+    """The plan at a place of its tier's ranking, with what put it there."""
+    at = int(mine[place])
+    return _plan(
+        found, at, place + 1, why=_why(found, place, mine, near), limits=_limit_list(found, at),
+        alternative_search=partial(_alternatives, found, at),
+    )  # fmt: skip
+
+
+def _exactly(found: Search, best: Ints, gpu: str, count: int) -> tuple[Plan, ...]:
+    """Plans with just so many of a card, one a tier at most, each ranked in its card's place."""
+    f, rows, card = found.found, found.rows, found.cards.places.get(gpu)
+    if card is None:
+        return ()
+    same = found.feasible & (rows.card[f.row] == card) & (rows.count[f.row] == count)
+    out = []
+    for t in range(len(found.tiers)):
+        at = np.flatnonzero(same & (rows.tier[f.row] == t))
+        if not len(at):
+            continue
+        chosen = at[_order(found, at)[0]]
+        others = best[(rows.tier[f.row[best]] == t) & (rows.card[f.row[best]] != card)]
+        mine = np.append(others, chosen)
+        mine = mine[_order(found, mine)]
+        place = int(np.flatnonzero(mine == chosen)[0])
+        out.append(_ranked(found, place, mine, np.zeros(0, dtype=np.intp)))
+    return tuple(out)
 
 
 def _plan(found: Search, at: int, rank: int, **said: Any) -> Plan:
@@ -327,7 +352,7 @@ def _point(found: Search, at: int) -> Alternative:
         int(f.data[at]), found.variants[int(f.variant[at])].precision,
         _money(found, found.sums.purchase.value[row]), _money(found, found.sums.total.value[row]),
         number(f.tokens_per_s[at]), number(f.ttft_s[at]), number(f.tpot_s[at]),
-        scenario_of(found, at), found.request.currency,
+        found.request.currency, scenario_of(found, at), found.request,
     )  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from configurator.cost.prices import Price
 from configurator.cost.terms import Terms
 from configurator.estimate import Estimate, Notice, estimate
 from configurator.link import encode
-from configurator.recommend.request import Request
+from configurator.recommend.request import Request, terms_of
 from configurator.scenario import Scenario
 from configurator.words import say
 
@@ -42,7 +42,7 @@ def _in_words(values: Mapping[str, Any], language: str) -> dict[str, Any]:
         if name in out:
             codes = str(out[name]).split(", ")
             table = name.removesuffix("s")
-            out[name] = ", ".join(_word(f"export.{table}.{code}", code, language) for code in codes)
+            out[name] = ", ".join(_word(f"app.option.{table}.{code}", code, language) for code in codes)
     if "currency" in out:
         out["currency"] = _symbol(out["currency"], language)
     return out
@@ -120,14 +120,16 @@ class Alternative:
     tokens_per_s: float | None
     ttft_s: float | None
     tpot_s: float | None
+    currency: str
     scenario: Scenario = field(repr=False)
-    currency: str = "USD"
+    request: Request = field(repr=False)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values; money in the request's currency."""
-        names = (name for name in self.__dataclass_fields__ if name != "scenario")
+        asked = ("scenario", "request")
+        names = (name for name in self.__dataclass_fields__ if name not in asked)
         values = {name: getattr(self, name) for name in names}
-        return {**values, "link": scenario_link(self.scenario, self.currency)}
+        return {**values, "link": scenario_link(self.scenario, self.request)}
 
 
 @dataclass(frozen=True)
@@ -230,7 +232,7 @@ class Plan:
     @property
     def link(self) -> str:
         """The query of this plan's link."""
-        return scenario_link(self.scenario, self.request.currency)
+        return scenario_link(self.scenario, self.request)
 
     def to_dict(self, language: str = "en") -> dict[str, Any]:
         """Return the contract's plan as plain JSON values."""
@@ -259,9 +261,25 @@ class Plan:
         }  # fmt: skip
 
 
-def scenario_link(scenario: Scenario, currency: str) -> str:
-    """Return the query of a scenario's link."""
-    return "?" + urlencode(encode(scenario, currency=currency))
+def scenario_link(scenario: Scenario, request: Request, catalog: str = "") -> str:
+    """Return the query of a scenario's link, under a request's terms.
+
+    Args:
+        scenario: What is asked.
+        request: Its currency, makers, limits of speed and terms of the purchase go along.
+        catalog: Version of the catalog that the answer stands on; left out if empty.
+    """
+    return "?" + urlencode(
+        encode(
+            scenario,
+            catalog=catalog,
+            currency=request.currency,
+            vendors=request.vendors,
+            ttft_s=request.ttft_s_limit,
+            tokens_per_s=request.user_tokens_per_s_limit,
+            buying=terms_of(request),
+        )
+    )
 
 
 @dataclass(frozen=True)
@@ -270,7 +288,8 @@ class Recommendation:
 
     Attributes:
         rejected: Cards that were left out, by id, and the code of the reason.
-        front_search, opening_search: Make :attr:`pareto` and :attr:`openings` when asked for.
+        front_search, opening_search, exact_search: Make :attr:`pareto`, :attr:`openings` and
+            :meth:`exactly` when asked for.
     """
 
     request: Request
@@ -282,6 +301,9 @@ class Recommendation:
         default=tuple, repr=False, compare=False
     )
     opening_search: Callable[[], tuple[Fix, ...]] = field(default=tuple, repr=False, compare=False)
+    exact_search: Callable[[str, int], tuple[Plan, ...]] = field(
+        default=lambda *_: (), repr=False, compare=False
+    )
 
     @cached_property
     def pareto(self) -> tuple[Alternative, ...]:
@@ -292,6 +314,13 @@ class Recommendation:
     def openings(self) -> tuple[Fix, ...]:
         """What to allow where there is neither a plan nor a near miss."""
         return () if self.plans or self.nearest else self.opening_search()
+
+    def exactly(self, gpu: str, gpu_count: int) -> tuple[Plan, ...]:
+        """Return plans with just so many of a card in use, at most one a tier.
+
+        The plans of a tier hold a card once, at its best number; this finds the others.
+        """
+        return self.exact_search(gpu, gpu_count)
 
     @property
     def plans(self) -> tuple[Plan, ...]:

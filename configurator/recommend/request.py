@@ -17,6 +17,7 @@ from pydantic import (
 
 from configurator.cost.prices import Condition, Region
 from configurator.errors import InputError
+from configurator.link import FEATURES, Buying
 from configurator.scenario import (
     Precision,
     Scenario,
@@ -31,6 +32,13 @@ Vendor = Literal["NVIDIA", "AMD", "Intel", "Huawei", "Apple"]
 Segment = Literal["consumer", "workstation", "datacenter", "desktop SoC"]
 TierId = Literal["individual", "sme", "enterprise"]
 
+# What a link's purchase holds under the same names.
+MARKET = (
+    "objective", "region", "condition", "segments", "form_factors", "max_gpus", "max_rack_units",
+    "max_power_w_per_host", "spare_gpus", "spare_node", "sure_prices", "export_limits",
+    "tariff_per_kwh", "pue", "hosting_per_kw_month", "staff_share", "support_share",
+    "resale_share",
+)  # fmt: skip
 MAX_MONEY = 1e13
 Count = Annotated[int, BeforeValidator(_whole_number), Field(ge=0, le=100_000)]
 Years = Annotated[int, BeforeValidator(_whole_number), Field(ge=1, le=5)]
@@ -147,6 +155,21 @@ class Request(_Part):
         if True not in tasks and self.train_tokens_per_s_limit is not None:
             raise ValueError("train_tokens_per_s_limit has no meaning for inference; remove it")
         return self
+
+
+def terms_of(request: Request) -> Buying:
+    """Return the part of a request that a link carries beside the scenario."""
+    edits = request.tiers.items()
+    return Buying(
+        years=request.years,
+        utilisation=request.utilisation,
+        owned=dict(request.owned),
+        budgets={tier: e.max_budget for tier, e in edits if e.max_budget is not None},
+        powers={tier: e.max_power_w for tier, e in edits if e.max_power_w is not None},
+        features=tuple(name for name in FEATURES if getattr(request, name)),
+        accept_tight=request.accept_tight,
+        **{name: getattr(request, name) for name in MARKET},
+    )
 
 
 def parse_request(data: Any) -> Request:

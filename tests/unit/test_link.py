@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 from configurator import link
 from configurator.architecture import read_architecture
 from configurator.catalog import load_catalog
+from configurator.cost.prices import Condition, Region
+from configurator.recommend.request import Objective, Segment
 from configurator.scenario import (
     CustomGpu,
     InferenceEngine,
@@ -280,6 +282,15 @@ def test_bad_limit_is_said(value: str) -> None:
 
 
 sums = st.dictionaries(st.sampled_from(link.BUYERS), st.floats(0.01, link.MAX_SUM), max_size=3)
+limits = st.none() | st.floats(0.01, link.MAX_SUM)
+shares = st.none() | st.floats(0, link.MOST_SHARE)
+
+
+def subsets(names: tuple[str, ...]) -> st.SearchStrategy[tuple[str, ...]]:
+    picked = st.lists(st.sampled_from(names), unique=True)
+    return picked.map(lambda some: tuple(name for name in names if name in some))
+
+
 purchases = st.builds(
     link.Buying,
     years=st.none() | st.integers(1, 5),
@@ -293,6 +304,25 @@ purchases = st.builds(
     budgets=sums,
     powers=sums,
     accept_tight=st.booleans(),
+    objective=st.sampled_from(get_args(Objective)),
+    region=st.sampled_from(get_args(Region)),
+    condition=st.sampled_from(get_args(Condition)),
+    segments=subsets(get_args(Segment)),
+    form_factors=subsets(link.form_factors()),
+    features=subsets(link.FEATURES),
+    max_gpus=st.none() | st.integers(1, link.MAX_COUNT),
+    max_rack_units=limits,
+    max_power_w_per_host=limits,
+    spare_gpus=st.none() | st.integers(0, link.MAX_COUNT),
+    spare_node=st.booleans(),
+    sure_prices=st.booleans(),
+    export_limits=st.booleans(),
+    tariff_per_kwh=st.none() | st.floats(0, link.MOST_TARIFF),
+    pue=st.none() | st.floats(1, link.MOST_PUE),
+    hosting_per_kw_month=st.none() | st.floats(0, link.MAX_SUM),
+    staff_share=shares,
+    support_share=shares,
+    resale_share=shares,
 )  # fmt: skip
 
 
@@ -309,6 +339,10 @@ def test_any_purchase_round_trips(buying: link.Buying) -> None:
 @pytest.mark.parametrize(
     ("parameter", "value"),
     [
+        ("obj", "luck"), ("reg", "Mars"), ("cond", "broken"), ("seg", "toys"), ("seg", ""),
+        ("form", "PCIe card,PCIe card"), ("must", "wings"), ("most", "0"), ("ru", "0"),
+        ("boxw", "-1"), ("spare", "x"), ("sparebox", "2"), ("kwh", "101"), ("pue", "0.9"),
+        ("colo", "-1"), ("staff", "0.96"), ("sup", "1"), ("left", "nan"),
         ("yrs", "0"), ("yrs", "6"), ("yrs", "three"), ("busy", "0"), ("busy", "1.5"),
         ("own", ""), ("own", "rtx-4090"), ("own", "rtx-4090:0"), ("own", "rtx-4090:-1"),
         ("own", "nosuch:2"), ("own", "rtx-4090:1,rtx-4090:2"), ("own", "rtx-4090:99999"),

@@ -1,0 +1,110 @@
+"""What is asked of the market: inputs on two pages, in the link, in words, on paper."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from configurator.app.presets import presets
+from configurator.catalog import load_catalog
+from configurator.link import Buying, encode
+from configurator.words import say
+from tests.app.conftest import healthy, query, said, start
+
+ASKED = presets()[0].scenario
+
+
+def opened(language: str, page: str | None, **asked: Any) -> AppTest:
+    """Open a page with the box of market inputs open."""
+    at = start(language, page=page, **encode(ASKED, currency="USD", buying=Buying(**asked)))
+    at.session_state["more_market"] = True
+    return healthy(at.run())
+
+
+@pytest.mark.parametrize("page", [None, "purchase"])
+def test_every_input_goes_into_the_link_and_back(page: str | None) -> None:
+    at = opened("en", page)
+    for key, value in (("objective", "energy"), ("region", "US"), ("condition", "any")):
+        at.selectbox(key=f"buy_{key}").set_value(value)
+    at.multiselect(key="buy_form_factors").set_value(["PCIe card", "PCIe passive"])
+    for key, picked in (("segments", ["workstation", "datacenter"]), ("features", ["ecc"])):
+        at.button_group(key=f"buy_{key}").set_value(picked)
+    for key in ("sure_prices", "export_limits", "accept_tight", "spare_node"):
+        at.toggle(key=f"buy_{key}").set_value(True)
+    for key, number in (
+        ("max_budget_sme", 300_000.0), ("max_power_w_individual", 1500.0),
+        ("max_power_w_per_host", 9000.0), ("max_gpus", 64), ("max_rack_units", 42.0),
+        ("spare_gpus", 1), ("tariff_per_kwh", 0.2), ("hosting_per_kw_month", 150.0),
+        ("pue", 1.3), ("staff_share", 10.0), ("support_share", 5.0), ("resale_share", 20.0),
+    ):  # fmt: skip
+        at.number_input(key=f"buy_{key}").set_value(number)
+    healthy(at.run())
+    wanted = {
+        "obj": "energy", "reg": "US", "cond": "any", "form": "PCIe card,PCIe passive",
+        "seg": "workstation,datacenter", "must": "ecc", "sure": "1", "exp": "1", "tight": "1",
+        "sparebox": "1", "bud": "sme:300000", "watt": "individual:1500", "boxw": "9000",
+        "most": "64", "ru": "42", "spare": "1", "kwh": "0.2", "colo": "150", "pue": "1.3",
+        "staff": "0.1", "sup": "0.05", "left": "0.2",
+    }  # fmt: skip
+    assert {name: query(at)[name] for name in wanted} == wanted
+    again = start("en", page=page, **query(at))
+    again.session_state["more_market"] = True
+    healthy(again.run())
+    assert again.number_input(key="buy_resale_share").value == 20.0
+    assert again.selectbox(key="buy_objective").value == "energy"
+    assert {name: query(again)[name] for name in wanted} == wanted
+
+
+def test_what_differs_is_said_and_taken_back(language: str) -> None:
+    at = opened(language, None, objective="latency", condition="used", staff_share=0.25, years=4)
+    text = said(at)
+    for field, value in (("objective", "latency"), ("condition", "used")):
+        assert say(f"app.field.{field}", language) in text
+        assert say(f"app.option.{field}.{value}", language) in text
+    assert say("app.field.staff_share", language) in text
+    at.button(key="usual_terms").click()
+    healthy(at.run())
+    assert say("app.field.staff_share", language) not in said(at)
+    assert "obj" not in query(at)
+    assert query(at)["yrs"] == "4"
+
+
+def test_an_emptied_number_is_as_usual_again() -> None:
+    at = opened("en", None, pue=1.5, budgets={"sme": 1000.0, "enterprise": 2000.0})
+    at.number_input(key="buy_pue").set_value(None)
+    at.number_input(key="buy_max_budget_sme").set_value(None)
+    healthy(at.run())
+    assert "pue" not in query(at)
+    assert query(at)["bud"] == "enterprise:2000"
+
+
+def test_rates_of_money_keep_their_worth_in_another_currency() -> None:
+    at = opened("en", None, tariff_per_kwh=0.2, hosting_per_kw_month=100.0)
+    at.session_state["_currency"] = "CNY"
+    healthy(at.run())
+    assert 1 < float(query(at)["kwh"]) < 2
+    assert 500 < float(query(at)["colo"]) < 1000
+    assert at.number_input(key="buy_tariff_per_kwh").value == float(query(at)["kwh"])
+
+
+def test_another_goal_is_not_called_the_cheapest(language: str) -> None:
+    at = start(language, **encode(ASKED, buying=Buying(objective="latency")))
+    first = say("app.verdict.first", language).split("{")[0]
+    assert first in said(at)
+    assert say("app.verdict.cheapest", language).split("{")[0] not in said(at)
+
+
+def test_a_point_of_the_front_becomes_the_plan(language: str) -> None:
+    at = start(language, page="purchase", **encode(ASKED))
+    points = at.selectbox(key="front_pick").options
+    assert len(points) > 10
+    at.selectbox(key="front_pick").select_index(len(points) - 1)
+    healthy(at.run())
+    count, card = points[-1].split(" · ")[0].split(" × ")
+    assert query(at)["c"] == count
+    assert load_catalog().gpu(query(at)["g"]).name == card
+    assert at.session_state["purchase_plan"].endswith(f":{query(at)['g']}")
+    assert not at.info
+    assert at.selectbox(key="front_pick").value == len(points) - 1

@@ -517,7 +517,7 @@ def front(data: Front, *, height: int = CURVE_HEIGHT) -> Figure:
         ),
         "yaxis": _axis(
             type="log",
-            title={"text": data.y_title, "standoff": 4},
+            title={"text": data.y_title, "standoff": 10},
             tickvals=[tick for tick, _ in data.y_ticks],
             ticktext=[text for _, text in data.y_ticks],
         ),

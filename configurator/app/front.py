@@ -92,6 +92,7 @@ def show_front(found: Recommendation, plan: Plan) -> None:
         index=None,
         format_func=partial(_labelled, labels),
         key="front_pick",
+        placeholder=words("front.other"),
         on_change=_picked,
         args=(points,),
     )

@@ -42,7 +42,9 @@ def _in_words(values: Mapping[str, Any], language: str) -> dict[str, Any]:
         if name in out:
             codes = str(out[name]).split(", ")
             table = name.removesuffix("s")
-            out[name] = ", ".join(_word(f"app.option.{table}.{code}", code, language) for code in codes)
+            out[name] = ", ".join(
+                _word(f"app.option.{table}.{code}", code, language) for code in codes
+            )
     if "currency" in out:
         out["currency"] = _symbol(out["currency"], language)
     return out

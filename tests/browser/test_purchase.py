@@ -54,3 +54,23 @@ def test_own_cards_on_a_phone(visit: Begin, scheme: str) -> None:
     for part in ("html", "[data-testid=stMain]"):
         assert page.locator(part).evaluate("part => part.scrollWidth") <= 390
     assert v.axe() == []
+
+
+def test_a_point_of_the_front_is_clicked_and_back_undoes(visit: Begin) -> None:
+    v = visit()
+    page = to_purchase(v)
+    plan = page.locator(".st-key-purchase_plan input")
+    shown = plan.input_value()
+    before = page.url
+    point = page.locator(".st-key-front .trace.scatter .points path").nth(8)
+    point.scroll_into_view_if_needed()
+    box = point.bounding_box()  # Plotly takes clicks on the area above the points
+    assert box is not None
+    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    expect(page).not_to_have_url(before)
+    v.rest()
+    expect(plan).not_to_have_value(shown)
+    expect(page.locator(".st-key-front_pick input")).not_to_have_value("")
+    page.go_back()
+    v.rest()
+    expect(plan).to_have_value(shown)

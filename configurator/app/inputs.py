@@ -17,6 +17,8 @@ from configurator.app.state import (
     CURRENCIES,
     VENDORS,
     bound_words,
+    buy,
+    buying,
     chosen_vendors,
     currency,
     form,
@@ -28,6 +30,7 @@ from configurator.app.state import (
 )
 from configurator.catalog import load_catalog
 from configurator.memory.serving import OFFLOADING
+from configurator.recommend.request import RUN
 from configurator.scenario import (
     MAX_GPUS,
     MAX_SEQUENCES,
@@ -460,7 +463,31 @@ def _training() -> None:
     _toggle("gradient_checkpointing", help_key="gradient_checkpointing")
     if held["method"] != "full":
         _steps("lora_rank", RANK_STEPS, str, help_key="lora_rank")
+    _run()
     _more("more_training", _more_training)
+
+
+def _run() -> None:
+    """Show how much there is to train on, and by when; nothing is asked of it at first."""
+    places = st.columns(2, gap="small", vertical_alignment="bottom")
+    for column, name in zip(places, RUN):
+        seed(f"buy_{name}", getattr(buying(), name))
+        column.number_input(
+            words(f"field.{name}"),
+            min_value=LEAST_LIMIT,
+            max_value=link.MAX_SUM,
+            value=None,
+            step=1.0,
+            format="%g",
+            key=f"buy_{name}",
+            placeholder=words("no_limit"),
+            on_change=_run_chosen,
+            help=words(f"help.{name}"),
+        )
+
+
+def _run_chosen() -> None:
+    buy(**{name: st.session_state[f"buy_{name}"] for name in RUN})
 
 
 def _more_training() -> None:

@@ -22,7 +22,7 @@ from configurator.app.state import (
 from configurator.catalog import load_catalog
 from configurator.cost.prices import Condition, Region, per_usd
 from configurator.recommend import Tier, load_tiers
-from configurator.recommend.request import MARKET, Objective, Segment
+from configurator.recommend.request import MARKET, SERVED, Objective, Segment
 
 # Percent of what; each with the most that makes sense.
 SHARES = ("staff_share", "support_share", "resale_share")
@@ -68,6 +68,7 @@ def _limits() -> None:
     for name in SUMS:
         for tier in load_tiers(load_catalog()):
             _of_tier(name, tier)
+    _number("output_tokens_per_s_limit", 1.0, link.MAX_SUM, 100.0)
     _number("max_power_w_per_host", 1.0, link.MAX_SUM, 100.0, help_key="max_power_w_per_host")
     _count("max_gpus", 1)
     _number("max_rack_units", 1.0, 1e4, 1.0)
@@ -239,7 +240,7 @@ def market_said(tongue: str) -> list[str]:
     """Return in words what of the market differs from the usual."""
     held = buying()
     said = []
-    for name in (*MARKET, "features"):
+    for name in (*MARKET, *SERVED, "features"):
         value, label = getattr(held, name), _label(name)
         if value == getattr(link.USUAL, name):
             continue

@@ -15,8 +15,9 @@ from configurator.app.market_inputs import market_said
 from configurator.app.presets import ladder
 from configurator.app.state import buy, buying, currency, form, language, speed_limits, words
 from configurator.estimate import architecture_of
-from configurator.link import Buying
+from configurator.link import FEATURES, Buying
 from configurator.recommend import Change, Fix, Plan, Recommendation, Request, tried
+from configurator.recommend.request import MARKET, RUN, SERVED
 from configurator.scenario import Scenario
 from configurator.words import say
 
@@ -40,8 +41,10 @@ def _place(change: Change) -> str:
         return "speed" if change.value >= SPEED_FLOOR else ""
     if path[0] == "tiers":
         return _SUMS.get(name, "")
-    if name in ("vendors", "accept_tight"):
+    if name == "vendors" or name in FEATURES:
         return name
+    if name in (*MARKET, *SERVED, *RUN, "accept_tight") and len(path) == 1:
+        return "market"
     return "scenario" if path[0] == "scenario" else ""
 
 
@@ -58,8 +61,10 @@ def apply_fix(fix: Fix) -> None:
             buy(**{place: {**getattr(buying(), place), path[1]: change.value}})
         elif place == "vendors":
             st.session_state["_vendors"] = ()
-        elif place == "accept_tight":
-            buy(accept_tight=True)
+        elif place == "market":
+            buy(**{change.field: change.value})
+        elif place in FEATURES:
+            buy(features=tuple(name for name in buying().features if name != place))
     st.session_state["_form"] = form_of(fix.scenario, form())
     st.session_state["_speed_limits"] = tuple(limits)
 

@@ -61,9 +61,9 @@ def draw_curves(found: Sequence[tuple[charts.Curve, str]]) -> None:
         column.caption(numbers.plain(alt))
 
 
-def draw_speed(answer: Estimate, load: Load | None) -> None:
+def draw_speed(answer: Estimate, load: Load | None, train_tokens_b: float | None) -> None:
     """Draw the speed as figures and, where there is one, the load curve."""
-    figures = views.speeds(answer.performance, language())
+    figures = views.speeds(answer.performance, language(), train_tokens_b)
     if not figures:
         return
     st.markdown(f"**{words('speed.title')}**")

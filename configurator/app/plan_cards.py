@@ -42,8 +42,8 @@ def plan_facts(plan: Plan, tongue: str) -> list[str]:
     facts += [say("app.card.headroom", tongue, headroom=numbers.gib(memory.headroom_gib, tongue))]
     facts += [
         figure.short
-        for figure in views.speeds(plan.estimate.performance, tongue)
-        if figure.key in ("output_tokens_per_s", "train_tokens_per_s")
+        for figure in views.speeds(plan.estimate.performance, tongue, plan.request.train_tokens_b)
+        if figure.key in ("output_tokens_per_s", "train_tokens_per_s", "train_days")
     ]
     limits = (plan.request.ttft_s_limit, plan.request.user_tokens_per_s_limit)
     users = views.carries(plan.scenario, limits, tongue)

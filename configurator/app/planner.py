@@ -31,6 +31,7 @@ from configurator.app.plan_cards import money, tiers
 from configurator.app.problems import show_problem
 from configurator.app.savings import Saving, savings
 from configurator.app.state import (
+    buying,
     catalog_version,
     form,
     language,
@@ -150,7 +151,7 @@ def _below(answer: _Answer, parameters: Mapping[str, str]) -> None:
     """Draw what stands below the meter: curves, speed, warnings, changes, reasons, the link."""
     if answer.shown is not None:
         draw_curves(answer.curves)
-        draw_speed(answer.shown, answer.load)
+        draw_speed(answer.shown, answer.load, buying().train_tokens_b)
         _notices(answer.shown)
         _savings(answer.shown, answer.savings)
     show_nearest(answer.found, open_it=answer.shown is None)

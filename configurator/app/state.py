@@ -17,6 +17,7 @@ from configurator.errors import InputError
 from configurator.link import Buying
 from configurator.recommend.request import (
     MARKET,
+    SERVED,
     Currency,
     Request,
     TierEdit,
@@ -193,6 +194,17 @@ def buying() -> Buying:
     return held
 
 
+def served_of(held: Buying) -> dict[str, float | None]:
+    """Return what is asked of all users' speed together."""
+    return {name: getattr(held, name) for name in SERVED}
+
+
+def run_of(held: Buying) -> dict[str, float | None]:
+    """Return what is known of the whole training run; days alone say nothing."""
+    days = None if held.train_tokens_b is None else held.train_days_limit
+    return {"train_tokens_b": held.train_tokens_b, "train_days_limit": days}
+
+
 def buy(**changes: Any) -> None:
     """Change fields of :func:`buying`; for callbacks."""
     st.session_state["_buying"] = replace(buying(), **changes)
@@ -219,6 +231,7 @@ def request_of(scenario: Scenario) -> Request:
         accept_tight=held.accept_tight,
         tiers=edits,
         **{name: getattr(held, name) for name in MARKET},
+        **(run_of(held) if scenario.is_training else served_of(held)),
         **dict.fromkeys(held.features, True),
     )
 

@@ -13,6 +13,7 @@ from configurator.capacity import users_within
 from configurator.catalog import load_catalog
 from configurator.errors import InputError
 from configurator.estimate import Estimate, Input, Term
+from configurator.recommend.request import DAY_S
 from configurator.scenario import ConfigModel, CustomGpu, Scenario, SizeModel
 from configurator.words import say
 
@@ -178,11 +179,18 @@ _SPEEDS = (
     ("output_tokens_per_s", "rate"),
     ("requests_per_s", "rate"),
     ("train_tokens_per_s", "rate"),
+    ("mfu", "share"),
 )
 
 
-def speeds(performance: Any, language: str) -> list[Speed]:
-    """Return the figures of speed that the task has."""
+def speeds(performance: Any, language: str, train_tokens_b: float | None = None) -> list[Speed]:
+    """Return the figures of speed that the task has.
+
+    Args:
+        performance: An estimate's, as an object or as its JSON.
+        language: Of the words.
+        train_tokens_b: Billions of tokens in the whole training run, to say its days.
+    """
 
     def get(name: str) -> Any:
         if isinstance(performance, Mapping):
@@ -196,25 +204,42 @@ def speeds(performance: Any, language: str) -> list[Speed]:
             continue
         ends = (get(f"{key}_low"), get(f"{key}_high"))
         if kind == "pace":  # a reader thinks in tokens a second, not in seconds a token
-            shown, ends = _inverse(value), (_inverse(ends[1]), _inverse(ends[0]))
-            said = numbers.rate(shown, language)
-            said_ends = [numbers.rate(end, language) for end in ends]
-        else:
-            say_it = numbers.seconds if kind == "time" else numbers.rate
-            said = say_it(value, language)
-            said_ends = [say_it(end, language) for end in ends]
-        spread = "" if ends[0] is None or ends[1] is None else f"{said_ends[0]} – {said_ends[1]}"
-        found.append(
-            Speed(
-                key,
-                say(f"app.speed.{key}", language),
-                said,
-                say(f"app.speed.{key}_short", language, value=said),
-                spread,
-                say(f"app.speed.{key}_meaning", language),
-            )
+            value, ends = _inverse(value), (_inverse(ends[1]), _inverse(ends[0]))
+        said, *said_ends = (_SAID[kind](figure, language) for figure in (value, *ends))
+        found.append(_speed(key, said, said_ends, language))
+    rate = get("train_tokens_per_s")
+    if train_tokens_b and rate:
+        rates = (rate, get("train_tokens_per_s_high"), get("train_tokens_per_s_low"))
+        said, *said_ends = (
+            _days(train_tokens_b * 1e9 / at / DAY_S if at else None, language) for at in rates
         )
+        tokens = numbers.billions(train_tokens_b, language)
+        found.append(_speed("train_days", said, said_ends, language, tokens=tokens))
     return found
+
+
+def _days(value: float | None, language: str) -> str:
+    return numbers.NONE if value is None else numbers.significant(value, language, 2)
+
+
+def _share(value: float | None, language: str) -> str:
+    return numbers.NONE if value is None else f"{numbers.decimal(100 * value, language)} %"
+
+
+_SAID: Mapping[str, Callable[[Any, str], str]] = {
+    "time": numbers.seconds, "pace": numbers.rate, "rate": numbers.rate, "share": _share,
+}  # fmt: skip
+
+
+def _speed(key: str, said: str, ends: Sequence[str], language: str, **more: str) -> Speed:
+    return Speed(
+        key,
+        say(f"app.speed.{key}", language),
+        said,
+        say(f"app.speed.{key}_short", language, value=said),
+        "" if numbers.NONE in ends else " – ".join(ends),
+        say(f"app.speed.{key}_meaning", language, **more),
+    )
 
 
 def _inverse(value: float | None) -> float | None:

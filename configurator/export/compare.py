@@ -101,6 +101,7 @@ def compare(plans: Sequence[Plan], language: str = "en") -> tuple[Compared, ...]
     add("output_tokens_per_s", [s.output_tokens_per_s for s in speed], "high", 0, "tokens_per_s")
     add("requests_per_s", [s.requests_per_s for s in speed], "high", 2, "requests_per_s")
     add("train_tokens_per_s", [s.train_tokens_per_s for s in speed], "high", 0, "tokens_per_s")
+    add("train_days", [plan.train_days for plan in plans], "low", 1, "days")
     years = costs[0].terms.years
     total = say("export.field.total", language, years=years)
     if len({cost.terms.years for cost in costs}) > 1:

@@ -38,7 +38,7 @@ EFFICIENCY = "efficiency.yaml"
 _LIMITS = (
     "max_budget", "max_power_w", "max_power_w_per_host", "max_gpus", "max_rack_units",
     "ttft_s_limit", "user_tokens_per_s_limit", "output_tokens_per_s_limit",
-    "train_tokens_per_s_limit", "spare_gpus",
+    "train_tokens_per_s_limit", "train_tokens_b", "train_days_limit", "spare_gpus",
 )  # fmt: skip
 _SWITCHES = ("spare_node", "sure_prices", "export_limits", "accept_tight")
 _SERVING = ("concurrency", "input_tokens", "output_tokens", "max_model_len")
@@ -253,7 +253,7 @@ def facts_of(plan: Plan, request: Request, language: str, address: str = "") -> 
         limits=_limits(request, language),
         why=tuple(reason.to_dict(language)["text"] for reason in plan.why),
         notes=tuple(dict.fromkeys(notes)),
-        memory=memory, speed=_speed(answer, language), bill=bill, rates=rates, terms=terms,
+        memory=memory, speed=_speed(plan, request, language), bill=bill, rates=rates, terms=terms,
         rent_sources=rents,
         per_token_label=words(f"per_million{'_training' if plan.scenario.is_training else ''}"),
         exclusions=tuple(named["exclusions"]), sources=sources.rows,
@@ -394,8 +394,8 @@ def _limits(request: Request, language: str) -> tuple[tuple[str, str], ...]:
     return tuple(rows)
 
 
-def _speed(answer: Estimate, language: str) -> tuple[SpeedRow, ...]:
-    found = answer.performance
+def _speed(plan: Plan, request: Request, language: str) -> tuple[SpeedRow, ...]:
+    found = plan.estimate.performance
     rows = []
     for name, unit in SPEEDS.items():
         value = getattr(found, name)
@@ -404,6 +404,11 @@ def _speed(answer: Estimate, language: str) -> tuple[SpeedRow, ...]:
             label = say(f"export.speed.{name}", language)
             shown = text.first_of((f"export.unit.{unit}",), language, unit)
             rows.append(SpeedRow(name, label, float(value), low, high, shown))
+    rates = (found.train_tokens_per_s, found.train_tokens_per_s_high, found.train_tokens_per_s_low)
+    days, least, most = (request.train_days(rate) for rate in rates)
+    if days is not None:
+        label, shown = say("export.speed.train_days", language), say("export.unit.days", language)
+        rows.append(SpeedRow("train_days", label, days, least, most, shown))
     return tuple(rows)
 
 

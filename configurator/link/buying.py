@@ -55,6 +55,9 @@ class Buying:
         export_limits: Whether cards that need an export licence for the region are left out.
         tariff_per_kwh, hosting_per_kw_month: In the link's currency; None: the catalog's.
         pue, staff_share, support_share, resale_share: Rates; None: the catalog's.
+        output_tokens_per_s_limit: Least tokens a second of all users together.
+        train_tokens_b: Billions of tokens in the whole training run.
+        train_days_limit: Most days that it may take.
     """
 
     years: int | None = None
@@ -83,6 +86,9 @@ class Buying:
     staff_share: float | None = None
     support_share: float | None = None
     resale_share: float | None = None
+    output_tokens_per_s_limit: float | None = None
+    train_tokens_b: float | None = None
+    train_days_limit: float | None = None
 
 
 USUAL = Buying()
@@ -247,6 +253,9 @@ BUYING: Mapping[str, tuple[str, Parser]] = {
     "staff": ("staff_share", _between(0, MOST_SHARE)),
     "sup": ("support_share", _between(0, MOST_SHARE)),
     "left": ("resale_share", _between(0, MOST_SHARE)),
+    "all": ("output_tokens_per_s_limit", _limit),
+    "tok": ("train_tokens_b", _limit),
+    "days": ("train_days_limit", _limit),
 }
 
 

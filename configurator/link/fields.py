@@ -12,7 +12,7 @@ NOT_SCENARIO = frozenset({
     "v", "lang", "cat", "cur", "by", "ttft", "tps", "embed", "embed_options",
     "yrs", "busy", "own", "cmp", "bud", "watt", "tight", "obj", "reg", "cond", "seg", "form",
     "must", "most", "ru", "boxw", "spare", "sparebox", "sure", "exp", "kwh", "pue", "colo",
-    "staff", "sup", "left",
+    "staff", "sup", "left", "all", "tok", "days",
 })  # fmt: skip
 
 TARGET_SETS = ("all_linear", "attention")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -177,7 +177,7 @@ def _lift(found: Search, limit: Limit, at: int) -> Change:
     """The limit moved to where the candidate keeps it, in round numbers."""
     have = float(limit.have[at])
     if limit.code in _SPEED_FIELDS:
-        return _speed_limit(limit.code, have)
+        return _speed_limit(found.request, limit.code, have)
     tier = found.tiers[int(found.rows.tier[found.found.row[at]])].id
     code, value = {
         "budget": ("max_budget", float(np.ceil(round(have * found.terms[0].rate, 2)))),
@@ -191,7 +191,10 @@ def _lift(found: Search, limit: Limit, at: int) -> Change:
     return Change(name, value, found.request.currency)
 
 
-def _speed_limit(code: str, have: float) -> Change:
+def _speed_limit(request: Request, code: str, have: float) -> Change:
+    days = request.train_days(have)
+    if code == "train_tokens" and days is not None and request.train_days_limit is not None:
+        return Change("train_days_limit", float(np.ceil(days * 100) / 100))
     rounded = np.ceil(have * 100) if code == "ttft" else np.floor(have * 100)
     return Change(_SPEED_FIELDS[code], float(rounded / 100))
 
@@ -315,22 +318,30 @@ def tried(
     return _fix_of(search(other, catalog, edited(tiers, other, catalog)), changes)
 
 
+# What a card may be, at its loosest.
+_LOOSE: Mapping[str, Any] = {
+    "vendors": (), "gpus": (), "segments": (), "form_factors": (), "ecc": None, "vgpu": None,
+    "nvlink": None, "region": "any", "condition": "any", "sure_prices": False,
+    "export_limits": False,
+}  # fmt: skip
+
+
 def openings(request: Request, catalog: Catalog, tiers: Sequence[Tier]) -> tuple[Fix, ...]:
     """Return what to allow where no card is even a candidate, each asked again and answered."""
     scenario = request.scenario
-    tries: list[Change] = []
-    if request.vendors:
-        tries.append(Change("vendors", ()))
-    if request.gpus or request.without_gpus:
+    tries = [Change(name, to) for name, to in _LOOSE.items() if getattr(request, name) != to]
+    if request.without_gpus and not request.gpus:
         tries.append(Change("gpus", ()))
     usual = _USUAL_ENGINE[scenario.is_training]
     if scenario.engine != usual:
         tries.append(Change("scenario.engine", usual))
     if scenario.precision != "auto":
         tries.append(Change("scenario.precision", "auto"))
-    out = []
-    for change in tries:
-        other = changed(request, (change,))
-        if search(other, catalog, edited(tuple(tiers), other, catalog)).feasible.any():
-            out.append(Fix((change,), other.scenario))
-    return tuple(out)
+
+    def asked_again(*changes: Change) -> tuple[Fix, ...]:
+        other = changed(request, changes)
+        found = search(other, catalog, edited(tuple(tiers), other, catalog))
+        return (Fix(changes, other.scenario),) if found.feasible.any() else ()
+
+    alone = tuple(fix for change in tries for fix in asked_again(change))
+    return alone or (asked_again(*tries) if len(tries) > 1 else ())

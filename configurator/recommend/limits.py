@@ -96,8 +96,8 @@ def limits_of(
         least("user_tokens", 1.0 / found.tpot_s, request.user_tokens_per_s_limit)
     if request.output_tokens_per_s_limit is not None and not training:
         least("output_tokens", found.tokens_per_s, request.output_tokens_per_s_limit)
-    if request.train_tokens_per_s_limit is not None and training:
-        least("train_tokens", found.tokens_per_s, request.train_tokens_per_s_limit)
+    if (speed := request.least_train_tokens_per_s) is not None and training:
+        least("train_tokens", found.tokens_per_s, speed)
     return tuple(out)
 
 

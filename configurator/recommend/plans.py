@@ -232,6 +232,11 @@ class Plan:
         )  # fmt: skip
 
     @property
+    def train_days(self) -> float | None:
+        """Days of the whole training run, where the request says how long that is."""
+        return self.request.train_days(self.estimate.performance.train_tokens_per_s)
+
+    @property
     def link(self) -> str:
         """The query of this plan's link."""
         return scenario_link(self.scenario, self.request)
@@ -250,7 +255,7 @@ class Plan:
             **split, "precision": answer["precision"],
             "sharding": self.scenario.fitting.sharding if self.scenario.is_training else None,
             "memory": answer["memory"], "kv": answer["kv"], "performance": answer["performance"],
-            "cost": self.cost.to_dict(language),
+            "train_days": self.train_days, "cost": self.cost.to_dict(language),
             "why": [reason.to_dict(language) for reason in self.why],
             "limits": [reason.to_dict(language) for reason in self.limits],
             "missing": [reason.to_dict(language) for reason in self.missing],

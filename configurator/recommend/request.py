@@ -39,6 +39,10 @@ MARKET = (
     "tariff_per_kwh", "pue", "hosting_per_kw_month", "staff_share", "support_share",
     "resale_share",
 )  # fmt: skip
+# These too, of serving and of training.
+SERVED = ("output_tokens_per_s_limit",)
+RUN = ("train_tokens_b", "train_days_limit")
+DAY_S = 86_400.0
 MAX_MONEY = 1e13
 Count = Annotated[int, BeforeValidator(_whole_number), Field(ge=0, le=100_000)]
 Years = Annotated[int, BeforeValidator(_whole_number), Field(ge=1, le=5)]
@@ -91,6 +95,8 @@ class Request(_Part):
         ttft_s_limit: Time to the first token at this load.
         user_tokens_per_s_limit: Least speed that each user sees.
         output_tokens_per_s_limit, train_tokens_per_s_limit: Least speed of the deployment.
+        train_tokens_b: Billions of tokens in the whole training run; gives its days.
+        train_days_limit: Most days that the run may take.
         years, utilisation: Of ownership; share of the time at this load.
         tariff_per_kwh, pue, hosting_per_kw_month, staff_share, support_share, resale_share: Rates;
             None: the catalog's default of region and tier.
@@ -129,6 +135,8 @@ class Request(_Part):
     user_tokens_per_s_limit: Positive | None = None
     output_tokens_per_s_limit: Positive | None = None
     train_tokens_per_s_limit: Positive | None = None
+    train_tokens_b: Positive | None = None
+    train_days_limit: Positive | None = None
     years: Years = 3
     utilisation: Annotated[float, Field(gt=0, le=1)] = 0.5
     tariff_per_kwh: Annotated[float, Field(ge=0, le=100)] | None = None
@@ -152,9 +160,27 @@ class Request(_Part):
             for name in ("ttft_s_limit", "user_tokens_per_s_limit", "output_tokens_per_s_limit"):
                 if getattr(self, name) is not None:
                     raise ValueError(f"{name} has no meaning for {self.scenario.task}; remove it")
-        if True not in tasks and self.train_tokens_per_s_limit is not None:
-            raise ValueError("train_tokens_per_s_limit has no meaning for inference; remove it")
+        if True not in tasks:
+            for name in ("train_tokens_per_s_limit", "train_tokens_b", "train_days_limit"):
+                if getattr(self, name) is not None:
+                    raise ValueError(f"{name} has no meaning for inference; remove it")
+        if self.train_days_limit is not None and self.train_tokens_b is None:
+            raise ValueError("train_days_limit needs train_tokens_b: how much there is to train on")
         return self
+
+    @property
+    def least_train_tokens_per_s(self) -> float | None:
+        """The speed of training that both of its limits ask for, if any is set."""
+        asked = [self.train_tokens_per_s_limit]
+        if self.train_days_limit is not None and self.train_tokens_b is not None:
+            asked.append(self.train_tokens_b * 1e9 / (self.train_days_limit * DAY_S))
+        return max((limit for limit in asked if limit is not None), default=None)
+
+    def train_days(self, tokens_per_s: float | None) -> float | None:
+        """Return the days that the whole training run takes at a speed; None if not known."""
+        if self.train_tokens_b is None or not tokens_per_s:
+            return None
+        return self.train_tokens_b * 1e9 / tokens_per_s / DAY_S
 
 
 def terms_of(request: Request) -> Buying:
@@ -168,7 +194,7 @@ def terms_of(request: Request) -> Buying:
         powers={tier: e.max_power_w for tier, e in edits if e.max_power_w is not None},
         features=tuple(name for name in FEATURES if getattr(request, name)),
         accept_tight=request.accept_tight,
-        **{name: getattr(request, name) for name in MARKET},
+        **{name: getattr(request, name) for name in (*MARKET, *SERVED, *RUN)},
     )
 
 

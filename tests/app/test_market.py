@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -108,3 +109,31 @@ def test_a_point_of_the_front_becomes_the_plan(language: str) -> None:
     assert at.session_state["purchase_plan"].endswith(f":{query(at)['g']}")
     assert not at.info
     assert at.selectbox(key="front_pick").value == len(points) - 1
+
+
+TRAINED = next(p.scenario for p in presets() if p.id == "pretrain-65b")
+
+
+def test_days_of_a_training_run_and_by_when(language: str) -> None:
+    at = start(language, **encode(TRAINED))
+    assert not any(say("app.speed.train_days", language) == m.label for m in at.metric)
+    at.number_input(key="buy_train_tokens_b").set_value(1000.0)
+    healthy(at.run())
+    days = next(m for m in at.metric if m.label == say("app.speed.train_days", language))
+    rate = next(m for m in at.metric if m.label == say("app.speed.train_tokens_per_s", language))
+    per_s = Decimal(rate.value.replace(",", "").replace("万", "e4"))
+    taken = Decimal(days.value.replace(",", ""))
+    assert float(taken * per_s * 86_400) == pytest.approx(1e12, rel=0.05)
+    cards = query(at)["tok"], said(at)
+    at.number_input(key="buy_train_days_limit").set_value(float(taken) / 4)
+    healthy(at.run())
+    assert query(at)["tok"] == "1000"
+    faster = next(m for m in at.metric if m.label == days.label)
+    assert Decimal(faster.value.replace(",", "")) <= taken / 4
+    assert said(at) != cards[1]
+
+
+def test_a_training_run_is_left_out_of_serving() -> None:
+    at = start("en", **encode(ASKED, buying=Buying(train_tokens_b=10.0, train_days_limit=1.0)))
+    assert at.success
+    assert query(at)["tok"] == "10"

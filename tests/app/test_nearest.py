@@ -89,6 +89,7 @@ def test_only_changes_that_the_page_can_make_are_offered() -> None:
     scenario = presets()[0].scenario
     assert nearest.takes(Fix((Change("tiers.sme.max_budget", 5.0),), scenario))
     assert nearest.takes(Fix((Change("scenario.training.offload", "optimizer"),), scenario))
-    assert not nearest.takes(Fix((Change("max_rack_units", 5.0),), scenario))
+    assert nearest.takes(Fix((Change("max_rack_units", 5.0),), scenario))
+    assert not nearest.takes(Fix((Change("gpus", ()),), scenario))
     assert not nearest.takes(Fix((Change("ttft_s_limit", 0.0),), scenario))
     assert not nearest.takes(Fix((Change("vendors", ()),)))

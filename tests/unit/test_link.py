@@ -323,6 +323,9 @@ purchases = st.builds(
     staff_share=shares,
     support_share=shares,
     resale_share=shares,
+    output_tokens_per_s_limit=limits,
+    train_tokens_b=limits,
+    train_days_limit=limits,
 )  # fmt: skip
 
 

@@ -123,3 +123,53 @@ def test_what_runs_on_own_cards_agrees_with_the_ordinary_estimate():
             assert (estimate(asked).memory.fits is True) is fits
     assert found["Qwen/Qwen3-8B"].precision == "bf16"
     assert found["Qwen/Qwen2.5-32B-Instruct"].precision != "bf16"
+
+
+TRAINING = {
+    "model": {"parameters_b": 7}, "task": "training", "engine": "fsdp", "precision": "bf16",
+    "training": {"method": "full", "sequence_length": 4096},
+}  # fmt: skip
+
+
+def test_a_day_to_be_done_by_is_a_speed():
+    free = ask(TRAINING, train_tokens_b=100)
+    days = [plan.train_days for plan in free.plans]
+    limit = min(days) / 2
+    found = ask(TRAINING, train_tokens_b=100, train_days_limit=limit)
+    assert found.plans
+    assert all(plan.train_days <= limit * 1.000001 for plan in found.plans)
+    per_s = 100e9 / (limit * 86_400)
+    same = ask(TRAINING, train_tokens_per_s_limit=per_s)
+    assert [p.scenario for p in same.plans] == [p.scenario for p in found.plans]
+    fixes = [fix for miss in found.nearest for fix in miss.fixes]
+    late = [c for fix in fixes for c in fix.changes if c.field == "train_days_limit"]
+    assert late
+    assert all(change.value > limit for change in late)
+
+
+@pytest.mark.parametrize(
+    ("scenario", "limits"),
+    [(SEVEN, {"train_tokens_b": 10}), (TRAINING, {"train_days_limit": 5})],
+    ids=["serving", "no tokens"],
+)
+def test_a_run_that_makes_no_sense_is_refused(scenario, limits):
+    with pytest.raises(InputError, match="train_"):
+        ask(scenario, **limits)
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        {"segments": ["desktop SoC"], "ecc": True, "nvlink": True},
+        {"region": "China", "gpus": ["h100-sxm"], "export_limits": True},
+    ],
+    ids=["features", "region"],
+)
+def test_what_keeps_every_card_out_is_offered_to_be_dropped(limits):
+    found = ask(R1, **limits)
+    assert not found.plans
+    assert not found.nearest
+    assert found.openings
+    for fix in found.openings:
+        assert {change.field for change in fix.changes} <= set(limits)
+        assert fix.to_dict("zh")["text"]

@@ -22,6 +22,7 @@ from configurator.app import charts, machine_jobs, views
 from configurator.app import machine_fit as fit
 from configurator.app import machine_view as view
 from configurator.app.links import planner_link
+from configurator.app.machine_measure import show_measure
 from configurator.app.state import (
     language,
     language_switch,
@@ -110,6 +111,8 @@ def page() -> None:
     _problems(snapshot)
     _reality(snapshot)
     _jobs(view.answering(snapshot))
+    if snapshot.gpus:
+        show_measure(snapshot.gpus)
     with st.container(horizontal=True, vertical_alignment="center"):
         _stamp(snapshot)
         st.button(words("machine.again"), key="check", on_click=_check, icon=":material/refresh:")

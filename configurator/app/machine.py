@@ -287,7 +287,9 @@ def _use_system(snapshot: Snapshot, gpus: Sequence[GpuReading]) -> bool:
     )
 
 
-def _answered(asked: Scenario, gpus: Sequence[GpuReading]) -> tuple[Any, list[fit.Instead]]:
+def _answered(
+    asked: Scenario, gpus: Sequence[GpuReading], main_memory: int | None
+) -> tuple[Any, list[fit.Instead]]:
     """Return the placing and what fits instead; worked out anew only when something moved."""
     cards = tuple(
         (
@@ -297,20 +299,20 @@ def _answered(asked: Scenario, gpus: Sequence[GpuReading]) -> tuple[Any, list[fi
         )
         for gpu in gpus
     )  # fmt: skip
-    key = (asked.model_dump_json(), cards)
+    key = (asked.model_dump_json(), cards, main_memory)
     held = st.session_state.get("_placed")
     if held is None or held[0] != key:
         placing = fit.place(asked, gpus)
         less = []
         if placing is not None and placing.state in ("stop", "bad", "tight"):
-            less = fit.instead(placing)
+            less = fit.instead(placing, None if main_memory is None else main_memory / GIB)
         held = st.session_state["_placed"] = (key, placing, less)
     return held[1], held[2]
 
 
 def _fit(asked: Scenario, gpus: Sequence[GpuReading], snapshot: Snapshot) -> None:
     try:
-        placing, less = _answered(asked, gpus)
+        placing, less = _answered(asked, gpus, snapshot.system_total_bytes)
     except InputError as error:
         st.text(views.wrong(error, language()))
         return
@@ -536,7 +538,11 @@ def _processes(snapshot: Snapshot) -> None:
         for holder in found
     ]
     _table(("PID", "GPU", words("live.owner"), words("live.memory")), rows)
-    lines = [f"{h.pid}  {' '.join(h.command)}" for h in found if h.command]
+    # A job's own box says its command; it need not be worked out anew at every reading.
+    held = st.session_state.get("_known_jobs")
+    jobs = held[1] if held else _known_jobs(view.answering(snapshot))
+    shown = {pid for job in jobs for pid in job.pids}
+    lines = [f"{h.pid}  {' '.join(h.command)}" for h in found if h.command and h.pid not in shown]
     if lines:
         st.caption(words("live.command"))
         st.code("\n".join(lines), language=None, wrap_lines=True)

@@ -261,6 +261,7 @@ class Instead:
     values: Mapping[str, Any]
     scenario: Scenario
     need_gib: float
+    host_gib: float = 0.0
 
 
 def instead_text(found: Instead, tongue: str) -> str:
@@ -277,7 +278,11 @@ def instead_text(found: Instead, tongue: str) -> str:
             values["count"] = numbers.count(values["count"], tongue)
         parts.append(say(f"app.saving.{code}", tongue, **values))
     what = machine_say("instead.and", tongue).join(parts)
-    return machine_say("instead.line", tongue, what=what, need=numbers.gib(found.need_gib, tongue))
+    need = numbers.gib(found.need_gib, tongue)
+    if found.host_gib:
+        host = numbers.gib(found.host_gib, tongue)
+        return machine_say("instead.line_host", tongue, what=what, need=need, host=host)
+    return machine_say("instead.line", tongue, what=what, need=need)
 
 
 def _needs(scenario: Scenario, room: float) -> float | None:
@@ -289,11 +294,16 @@ def _needs(scenario: Scenario, room: float) -> float | None:
     return found.required if found.high <= min(room, found.budget) else None
 
 
-def instead(placing: Placing) -> list[Instead]:
-    """Return changes of the question with which it fits beside what runs, the mildest first."""
+def instead(placing: Placing, main_memory_gib: float | None = None) -> list[Instead]:
+    """Return changes of the question with which it fits beside what runs, the mildest first.
+
+    Args:
+        placing: The question on the cards here.
+        main_memory_gib: What the machine has; what needs more of it is left out. None: not known.
+    """
     scenario, room = placing.answer.scenario, placing.free_gib
     room = float("inf") if room is None else room
-    single = list(_singles(placing, room))
+    single = list(_singles(placing, room, main_memory_gib or float("inf")))
     if not single and not scenario.is_training:
         single = list(_doubles(placing, room))
     if not single:
@@ -301,7 +311,7 @@ def instead(placing: Placing) -> list[Instead]:
     return single[:SHOWN_INSTEAD]
 
 
-def _singles(placing: Placing, room: float) -> Iterator[Instead]:
+def _singles(placing: Placing, room: float, main_memory_gib: float) -> Iterator[Instead]:
     answer, scenario = placing.answer, placing.answer.scenario
     yield from _more_cards(placing)
     last: list[Instead] = []
@@ -310,7 +320,10 @@ def _singles(placing: Placing, room: float) -> Iterator[Instead]:
             continue
         needed = _needs(saving.scenario, room)
         if needed is not None:
-            found = Instead((saving.code,), saving.values, saving.scenario, needed)
+            host = estimate(saving.scenario).memory.host_gib
+            if host > main_memory_gib:
+                continue
+            found = Instead((saving.code,), saving.values, saving.scenario, needed, host)
             hard = saving.code in ("weights_4bit", "qlora", "lora", "offload")
             if hard:
                 last.append(found)

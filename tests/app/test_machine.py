@@ -13,9 +13,9 @@ from unittest.mock import patch
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from configurator import link
+from configurator import link, numbers
 from configurator.app import machine, machine_view, viewers
-from configurator.app.machine_fit import instead, place, to_stop, verdict
+from configurator.app.machine_fit import instead, instead_text, place, to_stop, verdict
 from configurator.app.machine_jobs import (
     Job,
     assumed,
@@ -362,6 +362,18 @@ def test_more_of_the_same_cards_come_first() -> None:
     placing = place(asked(m="Qwen/Qwen3-14B", g="rtx-4090", c="1"), cards)
     assert placing is not None
     assert instead(placing)[0].codes == ("more_cards",)
+
+
+def test_main_memory_that_is_not_there_is_not_offered(language: str) -> None:
+    placing = place(asked(m="deepseek-ai/DeepSeek-V3"), [CARD])
+    assert placing is not None
+    offered = [change for change in instead(placing) if change.codes == ("main_memory",)]
+    assert len(offered) == 1
+    host = offered[0].host_gib
+    assert host > 1000
+    assert numbers.gib(host, language) in instead_text(offered[0], language)
+    assert not [c for c in instead(placing, 128.0) if c.codes == ("main_memory",)]
+    assert [c for c in instead(placing, host + 1) if c.codes == ("main_memory",)]
 
 
 # --------------------------------------------------------------------------- a running job

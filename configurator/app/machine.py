@@ -178,8 +178,8 @@ def _watch() -> None:
     _problems(snapshot)
     if snapshot.gpus:
         _cards(seen)
-        _processes(snapshot)
-    _stamp(snapshot)
+    else:
+        _stamp(snapshot)
 
 
 def _seen(snapshot: Snapshot) -> tuple[Snapshot, ...]:
@@ -210,24 +210,14 @@ def _problems(snapshot: Snapshot) -> None:
 
 
 def _stamp(snapshot: Snapshot) -> None:
-    stamp = snapshot.timestamp.strftime("%H:%M:%S")
-    if not snapshot.gpus:
-        st.caption(words("machine.read_at", time=stamp), width="content")
-        return
-    st.caption(
-        words(
-            "live.stamp",
-            time=stamp,
-            driver=snapshot.driver or words("not_reported"),
-            cuda=snapshot.cuda or words("not_reported"),
-        ),
-        width="content",
-    )
+    st.caption(numbers.plain(view.stamp(snapshot, language())), width="content")
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
-def _drawn(last: datetime, tongue: str, _seen: Sequence[Snapshot]) -> tuple[str, charts.Figure]:
-    """Return the cards' tiles and what was seen of them up to a reading; made for all tabs."""
+def _drawn(
+    last: datetime, tongue: str, explained: frozenset[int], _seen: Sequence[Snapshot]
+) -> tuple[str, charts.Figure, str]:
+    """Return the cards' tiles, what was seen of them and what holds them; made for all tabs."""
     gpus = _seen[-1].gpus
     memory, busy = [], []
     for position, gpu in enumerate(gpus):
@@ -242,14 +232,20 @@ def _drawn(last: datetime, tongue: str, _seen: Sequence[Snapshot]) -> tuple[str,
         charts.Panel(say("app.live.busy_axis", tongue), 100, tuple(busy)),
     )
     figure = charts.history([snapshot.timestamp for snapshot in _seen], panels)
-    return view.tiles(gpus, tongue), figure
+    return view.tiles(gpus, tongue), figure, view.below(_seen[-1], explained, tongue)
 
 
 def _cards(seen: Sequence[Snapshot]) -> None:
-    tiles, figure = _drawn(seen[-1].timestamp, language(), seen)
+    """Draw the cards in three pieces: each piece costs at every tick of every tab."""
+    # A job's own box says its command; it need not be worked out anew at every reading.
+    held = st.session_state.get("_known_jobs")
+    jobs = held[1] if held else _known_jobs(view.answering(seen[-1]))
+    explained = frozenset(pid for job in jobs for pid in job.pids)
+    tiles, figure, below = _drawn(seen[-1].timestamp, language(), explained, seen)
     st.html(tiles)
     alt = f"{words('live.memory_axis')}; {words('live.busy_axis')}"
     st.plotly_chart(figure, key="live_history", alt=alt, config=charts.CONFIG)
+    st.html(below)
 
 
 # --------------------------------------------------------------------------- plan against reality
@@ -514,38 +510,13 @@ def _metrics(job: machine_jobs.Job) -> None:
     st.markdown(machine_jobs.metrics_text(latest, old, now - then, language()))
 
 
-# --------------------------------------------------------------------------- what runs, and keeping
+# --------------------------------------------------------------------------- keeping
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Show a small table; a dataframe would cost more at every tick than all else here."""
+    """Show a small table."""
     lines = [head, ["---"] * len(head), *(map(numbers.plain, row) for row in rows)]
     st.markdown("\n".join(f"| {' | '.join(line)} |" for line in lines))
-
-
-def _processes(snapshot: Snapshot) -> None:
-    found = view.holders(snapshot.gpus)
-    if not found:
-        return
-    st.markdown(f"**{words('live.processes')}**")
-    rows = [
-        (
-            str(holder.pid),
-            ", ".join(map(str, holder.gpus)),
-            holder.owner or words("not_reported"),
-            words("not_reported") if holder.gib is None else numbers.gib(holder.gib, language()),
-        )
-        for holder in found
-    ]
-    _table(("PID", "GPU", words("live.owner"), words("live.memory")), rows)
-    # A job's own box says its command; it need not be worked out anew at every reading.
-    held = st.session_state.get("_known_jobs")
-    jobs = held[1] if held else _known_jobs(view.answering(snapshot))
-    shown = {pid for job in jobs for pid in job.pids}
-    lines = [f"{h.pid}  {' '.join(h.command)}" for h in found if h.command and h.pid not in shown]
-    if lines:
-        st.caption(words("live.command"))
-        st.code("\n".join(lines), language=None, wrap_lines=True)
 
 
 def _csv() -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, replace
 from html import escape
 from typing import Any
@@ -95,6 +95,50 @@ def _tile(said: Tile, label: str) -> str:
         f'<div class="gpu-tile"><p>{escape(said.title)}</p>'
         f"<p>{label} <b>{escape(said.memory)}</b></p>{bar}<dl>{rows}</dl></div>"
     )
+
+
+def stamp(snapshot: Snapshot, tongue: str) -> str:
+    """Return when the cards were read, and under which driver."""
+    time, unknown = snapshot.timestamp.strftime("%H:%M:%S"), say("app.not_reported", tongue)
+    if not snapshot.gpus:
+        return say("app.machine.read_at", tongue, time=time)
+    driver, cuda = snapshot.driver or unknown, snapshot.cuda or unknown
+    return say("app.live.stamp", tongue, time=time, driver=driver, cuda=cuda)
+
+
+def below(snapshot: Snapshot, explained: Container[int], tongue: str) -> str:
+    """Return what holds the cards and when they were read, as one piece of HTML.
+
+    Args:
+        snapshot: The reading.
+        explained: Processes whose command is said elsewhere.
+        tongue: Of the words.
+    """
+    unknown, found = say("app.not_reported", tongue), holders(snapshot.gpus)
+    parts = []
+    if found:
+        heads = ("PID", "GPU", say("app.live.owner", tongue), say("app.live.memory", tongue))
+        rows = [
+            (str(h.pid), ", ".join(map(str, h.gpus)), h.owner or unknown,
+             unknown if h.gib is None else numbers.gib(h.gib, tongue))
+            for h in found
+        ]  # fmt: skip
+        parts.append(f"<p><b>{say('app.live.processes', tongue)}</b></p>")
+        parts.append(f"<table><thead>{_row('th', heads)}</thead><tbody>")
+        parts += [_row("td", row) for row in rows]
+        parts.append("</tbody></table>")
+        commands = [
+            f"{h.pid}  {' '.join(h.command)}" for h in found if h.command and h.pid not in explained
+        ]
+        if commands:
+            text = escape("\n".join(commands))
+            parts.append(f"<small>{say('app.live.command', tongue)}</small><pre>{text}</pre>")
+    parts.append(f"<small>{escape(stamp(snapshot, tongue))}</small>")
+    return f'<div class="gpu-processes">{"".join(parts)}</div>'
+
+
+def _row(tag: str, cells: Iterable[str]) -> str:
+    return f"<tr>{''.join(f'<{tag}>{escape(cell)}</{tag}>' for cell in cells)}</tr>"
 
 
 def problem_text(problem: Problem, snapshot: Snapshot, tongue: str) -> str:

@@ -26,6 +26,7 @@ from configurator.app.machine_jobs import (
     metrics_text,
 )
 from configurator.app.machine_view import (
+    below,
     here,
     holders,
     problem_text,
@@ -334,6 +335,19 @@ def test_unified_memory_is_an_explicit_choice() -> None:
     placing = place(asked(), with_system_memory(seen))
     assert placing is not None
     assert placing.free_gib == pytest.approx(100)
+
+
+def test_what_holds_the_cards_is_text(language: str) -> None:
+    holder = GpuProcess(7, 3 * GIB, "<i>eve</i>", ("python", "<script>x</script>", "a & b"))
+    seen = snapshot(replace(CARD, memory_used_bytes=3 * GIB, processes=(holder,)))
+    html = below(seen, frozenset(), language)
+    for unsafe in ("<script>", "<i>", "a & b"):
+        assert unsafe not in html
+    assert "&lt;script&gt;x&lt;/script&gt;" in html
+    assert "&lt;i&gt;eve&lt;/i&gt;" in html
+    assert "3.00 GiB" in html
+    assert "script" not in below(seen, {7}, language)
+    assert "580.1" in below(seen, {7}, language)
 
 
 # --------------------------------------------------------------------------- instead

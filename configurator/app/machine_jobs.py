@@ -261,9 +261,10 @@ def metrics_text(
     prompt = _rate(figures, before, "prompt_tokens_total", seconds)
     if out is None or prompt is None:
         return text
-    return text + " " + machine_say(
+    rates = machine_say(
         "rates", tongue, out=numbers.rate(out, tongue), prompt=numbers.rate(prompt, tongue)
-    )  # fmt: skip
+    )
+    return views.sentences(tongue, text, rates)
 
 
 def _rate(

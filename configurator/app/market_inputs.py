@@ -250,7 +250,7 @@ def market_said(tongue: str) -> list[str]:
         if isinstance(value, str):
             shown = views.option(name, value, tongue)
         elif isinstance(value, tuple):
-            shown = ", ".join(views.option(name, item, tongue) for item in value)
+            shown = views.listed(tongue, (views.option(name, item, tongue) for item in value))
         else:
             shown = numbers.trimmed(100 * value if name in SHARES else value, tongue, 3)
         said.append(words("market.differs", name=label, value=shown))

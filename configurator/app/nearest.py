@@ -102,7 +102,7 @@ def fix_text(fix: Fix, tongue: str) -> str:
             name = views.model_name(Scenario(model=change.value), tongue)
             change = replace(change, value=name)
         texts.append(change.to_dict(tongue)["text"])
-    return "; ".join(texts) if tongue != "zh" else "；".join(texts)
+    return say("app.terms.and", tongue).join(texts)
 
 
 def show_nearest(found: Recommendation, *, open_it: bool) -> None:
@@ -120,7 +120,10 @@ def show_nearest(found: Recommendation, *, open_it: bool) -> None:
     with box:
         st.caption(words("nearest_intro"))
         for place, plan in enumerate(found.nearest):
-            missing = " ".join(item.to_dict(language())["text"] for item in plan.missing)
+            tongue = language()
+            missing = views.sentences(
+                tongue, *(item.to_dict(tongue)["text"] for item in plan.missing)
+            )
             line = words(
                 "nearest_line",
                 cards=numbers.plain(f"{plan.gpu_count} × {plan.name}"),
@@ -194,7 +197,7 @@ def show_terms() -> None:
     if not said:
         return
     with st.container(horizontal=True, vertical_alignment="center", key="terms"):
-        st.caption(words("terms.title", terms="; ".join(said)), width="content")
+        st.caption(words("terms.title", terms=words("terms.and").join(said)), width="content")
         if len(said) > bool(buying().owned):
             st.button(words("terms.reset"), key="usual_terms", icon=":material/undo:",
                       type="tertiary", on_click=_usual_terms)  # fmt: skip

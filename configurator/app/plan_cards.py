@@ -102,11 +102,11 @@ def _plan_reasons(plan: Plan) -> None:
     st.markdown(f"**{words('plan.bill')}**")
     st.table(bill(plan, language()), hide_index=True, border="horizontal")
     cost = plan.cost.to_dict(language())
-    st.caption(
-        words("plan.without", what=numbers.plain(", ".join(cost["exclusions"])))
-        + " "
-        + " ".join(numbers.plain(note["text"]) for note in cost["assumptions"])
+    without = words(
+        "plan.without", what=numbers.plain(views.listed(language(), cost["exclusions"]))
     )
+    notes = (numbers.plain(note["text"]) for note in cost["assumptions"])
+    st.caption(views.sentences(language(), without, *notes))
     st.caption(words("plan.sources", what=numbers.plain("; ".join(plan.cost.card.sources))))
 
 

@@ -277,15 +277,9 @@ def _paper(plan: Plan, tongue: str) -> None:
                 ends = [numbers.money(end, amount["currency"], tongue) for end in (low, high)]
                 column.caption(numbers.plain(words("purchase.between", low=ends[0], high=ends[1])))
     st.table(bill(plan, tongue), hide_index=True, border="horizontal")
-    st.caption(
-        " ".join(
-            [
-                words("purchase.not_a_quotation"),
-                words("plan.without", what=numbers.plain(", ".join(cost["exclusions"]))),
-                *(numbers.plain(note["text"]) for note in cost["assumptions"]),
-            ]
-        )
-    )
+    without = words("plan.without", what=numbers.plain(views.listed(tongue, cost["exclusions"])))
+    notes = (numbers.plain(note["text"]) for note in cost["assumptions"])
+    st.caption(views.sentences(tongue, words("purchase.not_a_quotation"), without, *notes))
 
 
 def _files(plan: Plan, request: Request, tongue: str) -> None:

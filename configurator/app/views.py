@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -102,6 +102,11 @@ class Verdict:
 def sentences(language: str, *texts: str) -> str:
     """Return sentences one after the other; Chinese has no blank between them."""
     return ("" if language == "zh" else " ").join(text.strip() for text in texts)
+
+
+def listed(language: str, items: Iterable[str]) -> str:
+    """Return items as a list within a sentence."""
+    return ("、" if language == "zh" else ", ").join(items)
 
 
 def verdict(answer: Estimate, language: str) -> Verdict:

@@ -16,6 +16,7 @@ from configurator.app.state import (
     buying,
     currency,
     language,
+    rated_catalog,
     seed,
     words,
 )
@@ -78,6 +79,7 @@ def _limits() -> None:
 
 def _rates() -> None:
     st.caption(words("help.rates"))
+    _number("cny_per_usd", 0.01, 1000.0, 0.05, usual=True)
     _number("tariff_per_kwh", 0.0, link.MOST_TARIFF, 0.01, usual=True)
     _number("hosting_per_kw_month", 0.0, link.MAX_SUM, 10.0, usual=True)
     _number("pue", 1.0, link.MOST_PUE, 0.05, usual=True)
@@ -229,7 +231,7 @@ def _usual(name: str, tier: Tier) -> str:
         return words("market.no_limit")
     if name == "max_power_w":
         return words("market.power_unit", value=numbers.decimal(limit.value, language()))
-    rate = per_usd(load_catalog(), currency())
+    rate = per_usd(rated_catalog(buying()), currency())
     return numbers.money(limit.value * rate, currency(), language())
 
 

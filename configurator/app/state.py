@@ -11,7 +11,7 @@ import streamlit as st
 from configurator import link, numbers
 from configurator.app.form import Form, default_form, form_of, scenario_of
 from configurator.app.presets import presets
-from configurator.catalog import load_catalog
+from configurator.catalog import Catalog, load_catalog
 from configurator.cost.prices import per_usd
 from configurator.errors import InputError
 from configurator.link import Buying
@@ -23,6 +23,7 @@ from configurator.recommend.request import (
     TierEdit,
     TierId,
     Vendor,
+    at_rate,
 )
 from configurator.scenario import Scenario
 from configurator.words import LANGUAGES, say
@@ -177,12 +178,19 @@ def limits_of(scenario: Scenario) -> tuple[float | None, float | None]:
     return (None, None) if scenario.is_training else speed_limits()
 
 
+def rated_catalog(held: Buying) -> Catalog:
+    """Return the catalog at the exchange rate of a purchase."""
+    catalog = load_catalog()
+    return catalog if held.cny_per_usd is None else at_rate(catalog, held.cny_per_usd)
+
+
 def buying() -> Buying:
     """Return terms and limits of the purchase, own cards and plans compared; sums as shown."""
     held: Buying = st.session_state.get("_buying", Buying())
     given = st.session_state.get("_buying_in", currency())
     if given != currency():
-        rate = per_usd(load_catalog(), currency()) / per_usd(load_catalog(), given)
+        catalog = rated_catalog(held)
+        rate = per_usd(catalog, currency()) / per_usd(catalog, given)
         sums = {buyer: max(1.0, round(sum_ * rate, 0)) for buyer, sum_ in held.budgets.items()}
         rates: dict[str, Any] = {
             name: float(f"{value * rate:.4g}")

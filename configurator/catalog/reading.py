@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import re
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
@@ -152,6 +153,23 @@ class Catalog:
             return raw
 
         return self._keyed("currencies", ["currencies.yaml"], Currency, shape)
+
+    def at_rate(self, currency: str, per_usd: float) -> Catalog:
+        """Return this catalog at another exchange rate; all else is shared, and read but once.
+
+        Args:
+            currency: ISO code.
+            per_usd: Units of it for one US dollar.
+        """
+        record = self.currencies[currency]
+        given = {"value": per_usd, "source": "given by the user", "basis": "stated"}
+        rate = record.per_usd.model_copy(update=given)
+        other = copy(self)
+        other.__dict__["currencies"] = {
+            **self.currencies,
+            currency: record.model_copy(update={"per_usd": rate}),
+        }
+        return other
 
     @cached_property
     def all_purchase_prices(self) -> tuple[PurchasePrice, ...]:

@@ -53,6 +53,7 @@ class Buying:
         spare_node: Whether a whole server is spare.
         sure_prices: Whether cards with a price of low confidence are left out.
         export_limits: Whether cards that need an export licence for the region are left out.
+        cny_per_usd: Exchange rate; None: the catalog's.
         tariff_per_kwh, hosting_per_kw_month: In the link's currency; None: the catalog's.
         pue, staff_share, support_share, resale_share: Rates; None: the catalog's.
         output_tokens_per_s_limit: Least tokens a second of all users together.
@@ -80,6 +81,7 @@ class Buying:
     spare_node: bool = False
     sure_prices: bool = False
     export_limits: bool = False
+    cny_per_usd: float | None = None
     tariff_per_kwh: float | None = None
     pue: float | None = None
     hosting_per_kw_month: float | None = None
@@ -247,6 +249,7 @@ BUYING: Mapping[str, tuple[str, Parser]] = {
     "sparebox": ("spare_node", read_flag),
     "sure": ("sure_prices", read_flag),
     "exp": ("export_limits", read_flag),
+    "fx": ("cny_per_usd", _between(0.01, 1000)),
     "kwh": ("tariff_per_kwh", _between(0, MOST_TARIFF)),
     "pue": ("pue", _between(1, MOST_PUE)),
     "colo": ("hosting_per_kw_month", _between(0, MAX_SUM)),

@@ -11,7 +11,7 @@ from typing import Any
 NOT_SCENARIO = frozenset({
     "v", "lang", "cat", "cur", "by", "ttft", "tps", "embed", "embed_options",
     "yrs", "busy", "own", "cmp", "bud", "watt", "tight", "obj", "reg", "cond", "seg", "form",
-    "must", "most", "ru", "boxw", "spare", "sparebox", "sure", "exp", "kwh", "pue", "colo",
+    "must", "most", "ru", "boxw", "spare", "sparebox", "sure", "exp", "fx", "kwh", "pue", "colo",
     "staff", "sup", "left", "all", "tok", "days",
 })  # fmt: skip
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from configurator.catalog import Catalog, load_catalog
+from configurator.catalog import Catalog
 from configurator.cost.hosts import load_hosts
 from configurator.cost.plan import Cost, plan_cost
 from configurator.estimate import Estimate
@@ -22,7 +22,7 @@ from configurator.recommend.plans import (
     Reason,
     Recommendation,
 )
-from configurator.recommend.request import Request
+from configurator.recommend.request import Request, catalog_for
 from configurator.recommend.search import (
     Search,
     best_of_groups,
@@ -57,7 +57,7 @@ def recommend(
     Raises:
         InputError: A model, a card or a currency that is not known.
     """
-    catalog = catalog or load_catalog()
+    catalog = catalog_for(request, catalog)
     tiers = edited(tiers or load_tiers(catalog), request, catalog)
     found = search(request, catalog, tiers)
     best = best_of_groups(found, found.feasible, found.score)
@@ -105,11 +105,11 @@ def cost_of(
     Returns:
         The tier and the cost; None for a custom card and where price or power is not known.
     """
-    catalog = catalog or load_catalog()
+    request = request or Request(scenario=answer.scenario)
+    catalog = catalog_for(request, catalog)
     hardware = answer.scenario.hardware
     if hardware is None or not isinstance(hardware.gpu, str):
         return None
-    request = request or Request(scenario=answer.scenario)
     gpu, count = catalog.gpu(hardware.gpu), hardware.gpu_count
     cards = cards_of(catalog)
     place = cards.places.get(gpu.id)

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel
 
-from configurator.catalog import Catalog, Gpu, load_catalog
+from configurator.catalog import Catalog, Gpu
 from configurator.recommend.limits import Limit
 from configurator.recommend.plans import Change, Fix
-from configurator.recommend.request import Request, TierEdit
+from configurator.recommend.request import Request, TierEdit, catalog_for
 from configurator.recommend.search import Search, card_runs, scenario_of, search
 from configurator.recommend.tiers import Tier, edited, load_tiers
 
@@ -312,7 +312,7 @@ def tried(
         gpu: Catalog id.
         catalog: Facts; the built-in ones if None.
     """
-    catalog = catalog or load_catalog()
+    catalog = catalog_for(request, catalog)
     other = changed(request, changes).model_copy(update={"gpus": (gpu,)})
     tiers = tuple(t for t in load_tiers(catalog) if t.id == tier)
     return _fix_of(search(other, catalog, edited(tiers, other, catalog)), changes)

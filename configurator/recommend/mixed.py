@@ -30,7 +30,7 @@ from configurator.parallelism import HOST_GPUS
 from configurator.performance import serving_speed
 from configurator.recommend.candidates import cards_of, split_rules, splits_of, take
 from configurator.recommend.owned import LONGEST, most_that_fits, plain_fields
-from configurator.recommend.request import Request
+from configurator.recommend.request import Request, catalog_for
 from configurator.recommend.search import NATIVE_FIRST, card_id, card_prices, card_runs
 from configurator.scenario import Hardware, Inference, Scenario
 
@@ -225,7 +225,7 @@ def upgrades(
         request: The scenario at its own precision, limits of speed, prices and currency.
         catalog: Facts; the built-in ones if None.
     """
-    catalog = catalog or load_catalog()
+    catalog = catalog_for(request, catalog)
     cards, known = check_owned(owned, catalog), cards_of(catalog)
     scenario = request.scenario
     arch = architecture_of(scenario)

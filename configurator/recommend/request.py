@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -15,6 +16,7 @@ from pydantic import (
     model_validator,
 )
 
+from configurator.catalog import Catalog, load_catalog
 from configurator.cost.prices import Condition, Region
 from configurator.errors import InputError
 from configurator.link import FEATURES, Buying
@@ -36,7 +38,7 @@ TierId = Literal["individual", "sme", "enterprise"]
 MARKET = (
     "objective", "region", "condition", "segments", "form_factors", "max_gpus", "max_rack_units",
     "max_power_w_per_host", "spare_gpus", "spare_node", "sure_prices", "export_limits",
-    "tariff_per_kwh", "pue", "hosting_per_kw_month", "staff_share", "support_share",
+    "cny_per_usd", "tariff_per_kwh", "pue", "hosting_per_kw_month", "staff_share", "support_share",
     "resale_share",
 )  # fmt: skip
 # These too, of serving and of training.
@@ -98,6 +100,7 @@ class Request(_Part):
         train_tokens_b: Billions of tokens in the whole training run; gives its days.
         train_days_limit: Most days that the run may take.
         years, utilisation: Of ownership; share of the time at this load.
+        cny_per_usd: Exchange rate; None: the catalog's.
         tariff_per_kwh, pue, hosting_per_kw_month, staff_share, support_share, resale_share: Rates;
             None: the catalog's default of region and tier.
         objective: What ranks plans.
@@ -139,6 +142,7 @@ class Request(_Part):
     train_days_limit: Positive | None = None
     years: Years = 3
     utilisation: Annotated[float, Field(gt=0, le=1)] = 0.5
+    cny_per_usd: Annotated[float, Field(ge=0.01, le=1000)] | None = None
     tariff_per_kwh: Annotated[float, Field(ge=0, le=100)] | None = None
     pue: Annotated[float, Field(ge=1, le=5)] | None = None
     hosting_per_kw_month: Annotated[float, Field(ge=0, le=MAX_MONEY)] | None = None
@@ -181,6 +185,25 @@ class Request(_Part):
         if self.train_tokens_b is None or not tokens_per_s:
             return None
         return self.train_tokens_b * 1e9 / tokens_per_s / DAY_S
+
+
+def catalog_for(request: Request, catalog: Catalog | None = None) -> Catalog:
+    """Return the catalog that a request is answered from: at its own exchange rate, if it has one.
+
+    Args:
+        request: What is asked.
+        catalog: Facts; the built-in ones if None.
+    """
+    catalog = catalog or load_catalog()
+    return catalog if request.cny_per_usd is None else at_rate(catalog, request.cny_per_usd)
+
+
+@lru_cache(maxsize=8)
+def at_rate(catalog: Catalog, cny_per_usd: float) -> Catalog:
+    """Return a catalog at an exchange rate; the same one again for the same rate."""
+    if cny_per_usd == catalog.currencies["CNY"].per_usd.value:
+        return catalog
+    return catalog.at_rate("CNY", cny_per_usd)
 
 
 def terms_of(request: Request) -> Buying:

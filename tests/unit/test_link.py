@@ -317,6 +317,7 @@ purchases = st.builds(
     spare_node=st.booleans(),
     sure_prices=st.booleans(),
     export_limits=st.booleans(),
+    cny_per_usd=st.none() | st.floats(0.01, 1000),
     tariff_per_kwh=st.none() | st.floats(0, link.MOST_TARIFF),
     pue=st.none() | st.floats(1, link.MOST_PUE),
     hosting_per_kw_month=st.none() | st.floats(0, link.MAX_SUM),

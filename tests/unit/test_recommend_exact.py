@@ -22,6 +22,7 @@ TERMS = {
     "segments": ["workstation", "datacenter"], "form_factors": ["PCIe card", "PCIe passive"],
     "ecc": True, "max_gpus": 64, "max_rack_units": 42, "max_power_w_per_host": 9000,
     "spare_gpus": 1, "spare_node": True, "sure_prices": True, "export_limits": True,
+    "cny_per_usd": 7.5,
     "tariff_per_kwh": 0.7, "pue": 1.3, "hosting_per_kw_month": 900, "staff_share": 0.1,
     "support_share": 0.05, "resale_share": 0.2, "accept_tight": True, "owned": {"l40s": 2},
     "tiers": {"sme": {"max_budget": 3_000_000, "max_power_w": 5000}},

@@ -136,3 +136,17 @@ def test_a_file_that_is_no_price_list_is_refused(text):
     with pytest.raises(InputError) as caught:
         read_own_prices(text)
     assert caught.value.field == "prices"
+
+
+def test_a_given_exchange_rate_counts_everywhere():
+    catalog = CATALOG.currencies["CNY"].per_usd.value
+    usual, given = ask(currency="CNY"), ask(currency="CNY", cny_per_usd=2 * catalog)
+    same = ask(currency="CNY", cny_per_usd=catalog)
+    cheap, dear = usual.tiers["sme"][0], given.tiers["sme"][0]
+    assert dear.cost.terms.rate == pytest.approx(2 * cheap.cost.terms.rate)
+    # The same machine, priced in dollars, costs twice as many yuan.
+    again = next(p for p in given.exactly(cheap.gpu, cheap.gpu_count) if p.tier == "sme")
+    assert again.cost.purchase.value == pytest.approx(2 * cheap.cost.purchase.value, rel=0.02)
+    assert [p.cost.total for p in same.plans] == [p.cost.total for p in usual.plans]
+    assert "given" in given.plans[0].catalog.currencies["CNY"].per_usd.source
+    assert CATALOG.currencies["CNY"].per_usd.value == catalog

@@ -28,7 +28,7 @@ from configurator.recommend.request import MARKET, SERVED, Objective, Segment
 # Percent of what; each with the most that makes sense.
 SHARES = ("staff_share", "support_share", "resale_share")
 SUMS = ("max_budget", "max_power_w")
-HELD = {"max_budget": "budgets", "max_power_w": "powers"}
+HELD = {"max_budget": "budgets", "max_power_w": "powers", "other_purchase": "others"}
 MOST_COUNT = 1024
 
 
@@ -85,6 +85,8 @@ def _rates() -> None:
     _number("pue", 1.0, link.MOST_PUE, 0.05, usual=True)
     for name in SHARES:
         _percent(name)
+    for tier in load_tiers(load_catalog()):
+        _of_tier("other_purchase", tier)
 
 
 # --------------------------------------------------------------------------- one widget each
@@ -207,7 +209,7 @@ def _of_tier(name: str, tier: Tier) -> None:
         min_value=1.0,
         max_value=link.MAX_SUM,
         value=None,
-        step=1000.0 if name == "max_budget" else 100.0,
+        step=100.0 if name == "max_power_w" else 1000.0,
         format="%.0f",
         key=key,
         placeholder=_usual(name, tier),
@@ -226,6 +228,8 @@ def _take_of_tier(name: str, buyer: str) -> None:
 
 
 def _usual(name: str, tier: Tier) -> str:
+    if name == "other_purchase":
+        return words("market.none")
     limit = tier.max_budget if name == "max_budget" else tier.max_power_w
     if limit is None:
         return words("market.no_limit")

@@ -170,12 +170,12 @@ def terms_said(tongue: str) -> list[str]:
     if held.owned:
         cards = ", ".join(views.cards(count, gpu) for gpu, count in held.owned.items())
         said.append(words("terms.owned", cards=numbers.plain(cards)))
-    for kind, values in (("budget", held.budgets), ("power", held.powers)):
+    for kind, values in (("budget", held.budgets), ("power", held.powers), ("other", held.others)):
         for buyer, value in values.items():
             shown = (
-                numbers.money(value, currency(), tongue)
-                if kind == "budget"
-                else f"{numbers.decimal(value, tongue)} W"
+                f"{numbers.decimal(value, tongue)} W"
+                if kind == "power"
+                else numbers.money(value, currency(), tongue)
             )
             said.append(
                 words(f"terms.{kind}", buyer=words(f"tier.{buyer}"), value=numbers.plain(shown))

@@ -191,13 +191,17 @@ def buying() -> Buying:
     if given != currency():
         catalog = rated_catalog(held)
         rate = per_usd(catalog, currency()) / per_usd(catalog, given)
-        sums = {buyer: max(1.0, round(sum_ * rate, 0)) for buyer, sum_ in held.budgets.items()}
+        sums: dict[str, Any] = {
+            name: {buyer: max(1.0, round(sum_ * rate, 0)) for buyer, sum_ in given_sums.items()}
+            for name in ("budgets", "others")
+            if (given_sums := getattr(held, name))
+        }
         rates: dict[str, Any] = {
             name: float(f"{value * rate:.4g}")
             for name in RATES_OF_MONEY
             if (value := getattr(held, name)) is not None
         }
-        held = st.session_state["_buying"] = replace(held, budgets=sums, **rates)
+        held = st.session_state["_buying"] = replace(held, **sums, **rates)
     st.session_state["_buying_in"] = currency()
     return held
 
@@ -223,9 +227,13 @@ def request_of(scenario: Scenario) -> Request:
     ttft_s, tokens_per_s = limits_of(scenario)
     held = buying()
     edits = {
-        buyer: TierEdit(max_budget=held.budgets.get(buyer), max_power_w=held.powers.get(buyer))
+        buyer: TierEdit(
+            max_budget=held.budgets.get(buyer),
+            max_power_w=held.powers.get(buyer),
+            other_purchase=held.others.get(buyer),
+        )
         for buyer in BUYERS
-        if buyer in held.budgets or buyer in held.powers
+        if buyer in {**held.budgets, **held.powers, **held.others}
     }
     return Request(
         scenario=scenario,

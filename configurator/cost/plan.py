@@ -94,7 +94,7 @@ def totals(
         switches: Switches bought.
         switch: Price of one [USD].
     """
-    purchase = card * cards_bought + host * hosts_bought + switch * switches
+    purchase = card * cards_bought + host * hosts_bought + switch * switches + terms.other
     average = formulas.average_power_w(cards, card_w, hosts, host_w, terms.utilisation, terms.idle)
     peak = formulas.peak_power_w(cards, card_w, hosts, host_w)
     kwh = formulas.energy_kwh_per_year(average, terms.pue.value)
@@ -313,6 +313,9 @@ def plan_cost(
     ]
     if boxes and switch is not None:
         lines.append(_line("switch", "", boxes, switch, rate))
+    if float(terms.other.value) > 0:
+        sum_ = _cents(terms.other, rate)
+        lines.append(Line("other", "purchase", "", 1, sum_, sum_, None, "given"))
     lines = [line for line in lines if line.quantity > 0]
     purchase = _sum(line.amount for line in lines)
     raw = add(terms.years)

@@ -42,6 +42,7 @@ class Terms:
         resale: Share of the purchase got back at the end.
         idle: Idle draw as a share of full power.
         sources: Of the rates, by their names.
+        other: What is bought besides, in all [USD]: storage, racks, cables, installation.
     """
 
     currency: str
@@ -59,6 +60,7 @@ class Terms:
     resale: Range
     idle: float
     sources: Mapping[str, Source]
+    other: Range = ZERO
 
 
 def _rate(
@@ -93,6 +95,7 @@ def make_terms(
     staff_share: float | None = None,
     support_share: float | None = None,
     resale_share: float | None = None,
+    other_purchase: float | None = None,
 ) -> Terms:
     """Resolve rates: what the user gives, else the catalog's default of the region.
 
@@ -112,6 +115,7 @@ def make_terms(
         staff_share: Replaces ``staff``.
         support_share: Of the purchase a year.
         resale_share: Of the purchase, at the end.
+        other_purchase: What is bought besides the bill's own lines, in ``currency``.
 
     Raises:
         InputError: A currency without a rate.
@@ -144,4 +148,5 @@ def make_terms(
         resolve("resale", resale_share, rates.resale_share) if resale_share else ZERO,
         rates.idle_power_share.value,
         sources,
+        Range.exact((other_purchase or 0.0) * to_usd),
     )  # fmt: skip

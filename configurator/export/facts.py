@@ -362,7 +362,7 @@ def _limits(request: Request, language: str) -> tuple[tuple[str, str], ...]:
             return
         shown = (
             text.money(value, request.currency, language)
-            if name == "max_budget"
+            if name in ("max_budget", "other_purchase")
             else text.decimal(value, language, 3)
         )
         rows.append((_field(name, language) + whose, shown))
@@ -370,7 +370,7 @@ def _limits(request: Request, language: str) -> tuple[tuple[str, str], ...]:
     for name in _LIMITS:
         limit(request, name)
     for tier, edit in request.tiers.items():
-        for name in ("max_budget", "max_power_w"):
+        for name in ("max_budget", "max_power_w", "other_purchase"):
             limit(edit, name, f" · {say(f'app.tier.{tier}', language)}")
     for name in _SWITCHES:
         if getattr(request, name):

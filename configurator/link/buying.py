@@ -42,6 +42,7 @@ class Buying:
         compared: Plans laid side by side, each ``class of buyer:card``; None: not chosen.
         budgets: Most that the purchase may cost, class of buyer → sum in the link's currency.
         powers: Most watts that a plan may draw, class of buyer → W.
+        others: What is bought besides, in all, class of buyer → sum in the link's currency.
         accept_tight: Whether plans inside the memory estimate's error count.
         objective: What ranks plans.
         region, condition: Where and how cards are bought.
@@ -67,6 +68,7 @@ class Buying:
     compared: tuple[str, ...] | None = None
     budgets: Mapping[str, float] = field(default_factory=dict)
     powers: Mapping[str, float] = field(default_factory=dict)
+    others: Mapping[str, float] = field(default_factory=dict)
     accept_tight: bool = False
     objective: str = "cost"
     region: str = "any"
@@ -235,6 +237,7 @@ BUYING: Mapping[str, tuple[str, Parser]] = {
     "cmp": ("compared", _compared),
     "bud": ("budgets", _sums),
     "watt": ("powers", _sums),
+    "more": ("others", _sums),
     "tight": ("accept_tight", read_flag),
     "obj": ("objective", _one_of(OBJECTIVES)),
     "reg": ("region", _one_of(REGIONS)),

@@ -10,7 +10,8 @@ from typing import Any
 # Parameters that say nothing of the scenario; Streamlit's own among them.
 NOT_SCENARIO = frozenset({
     "v", "lang", "cat", "cur", "by", "ttft", "tps", "embed", "embed_options",
-    "yrs", "busy", "own", "cmp", "bud", "watt", "tight", "obj", "reg", "cond", "seg", "form",
+    "yrs", "busy", "own", "cmp", "bud", "watt", "more", "tight",
+    "obj", "reg", "cond", "seg", "form",
     "must", "most", "ru", "boxw", "spare", "sparebox", "sure", "exp", "fx", "kwh", "pue", "colo",
     "staff", "sup", "left", "all", "tok", "days",
 })  # fmt: skip

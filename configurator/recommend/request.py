@@ -66,7 +66,10 @@ class OwnPrice(_Part):
 
 
 class TierEdit(_Part):
-    """A tier's limits changed by the user; what is absent stays. Sums are in the currency asked."""
+    """A tier's limits changed by the user; what is absent stays. Sums are in the currency asked.
+
+    ``other_purchase`` is what is bought besides, in all: storage, racks, cables, installation.
+    """
 
     max_budget: Positive | None = None
     max_power_w: Positive | None = None
@@ -75,6 +78,7 @@ class TierEdit(_Part):
     require_ecc: bool | None = None
     least_domain: Count | None = None
     spare_gpus: Count | None = None
+    other_purchase: Positive | None = None
 
 
 class Request(_Part):
@@ -215,6 +219,7 @@ def terms_of(request: Request) -> Buying:
         owned=dict(request.owned),
         budgets={tier: e.max_budget for tier, e in edits if e.max_budget is not None},
         powers={tier: e.max_power_w for tier, e in edits if e.max_power_w is not None},
+        others={tier: e.other_purchase for tier, e in edits if e.other_purchase is not None},
         features=tuple(name for name in FEATURES if getattr(request, name)),
         accept_tight=request.accept_tight,
         **{name: getattr(request, name) for name in (*MARKET, *SERVED, *RUN)},

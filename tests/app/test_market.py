@@ -35,7 +35,8 @@ def test_every_input_goes_into_the_link_and_back(page: str | None) -> None:
     for key in ("sure_prices", "export_limits", "accept_tight", "spare_node"):
         at.toggle(key=f"buy_{key}").set_value(True)
     for key, number in (
-        ("max_budget_sme", 300_000.0), ("max_power_w_individual", 1500.0),
+        ("max_budget_sme", 300_000.0), ("other_purchase_enterprise", 90_000.0),
+        ("max_power_w_individual", 1500.0),
         ("max_power_w_per_host", 9000.0), ("max_gpus", 64), ("max_rack_units", 42.0),
         ("spare_gpus", 1), ("cny_per_usd", 7.5),
         ("tariff_per_kwh", 0.2), ("hosting_per_kw_month", 150.0),
@@ -46,7 +47,8 @@ def test_every_input_goes_into_the_link_and_back(page: str | None) -> None:
     wanted = {
         "obj": "energy", "reg": "US", "cond": "any", "form": "PCIe card,PCIe passive",
         "seg": "workstation,datacenter", "must": "ecc", "sure": "1", "exp": "1", "tight": "1",
-        "sparebox": "1", "bud": "sme:300000", "watt": "individual:1500", "boxw": "9000",
+        "sparebox": "1", "bud": "sme:300000", "more": "enterprise:90000",
+        "watt": "individual:1500", "boxw": "9000",
         "most": "64", "ru": "42", "spare": "1", "fx": "7.5",
         "kwh": "0.2", "colo": "150", "pue": "1.3",
         "staff": "0.1", "sup": "0.05", "left": "0.2",

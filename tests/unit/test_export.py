@@ -56,6 +56,10 @@ CASES = {
         SEVEN, "individual", {"currency": "CNY", "gpus": ["rtx-4090"], "prices": [OWN], **RATES},
     ),
     "tuning": (TUNING, "sme", {"currency": "CNY", "hosting_per_kw_month": 1234.567, **RATES}),
+    "also bought": (
+        SEVEN, "sme", {"currency": "CNY", "cny_per_usd": 7.43,
+                       "tiers": {"sme": {"other_purchase": 12_345.67}}, **RATES},
+    ),
 }  # fmt: skip
 
 

@@ -303,6 +303,7 @@ purchases = st.builds(
     ).map(tuple),
     budgets=sums,
     powers=sums,
+    others=sums,
     accept_tight=st.booleans(),
     objective=st.sampled_from(get_args(Objective)),
     region=st.sampled_from(get_args(Region)),

@@ -25,7 +25,10 @@ TERMS = {
     "cny_per_usd": 7.5,
     "tariff_per_kwh": 0.7, "pue": 1.3, "hosting_per_kw_month": 900, "staff_share": 0.1,
     "support_share": 0.05, "resale_share": 0.2, "accept_tight": True, "owned": {"l40s": 2},
-    "tiers": {"sme": {"max_budget": 3_000_000, "max_power_w": 5000}},
+    "tiers": {
+        "sme": {"max_budget": 3_000_000, "max_power_w": 5000},
+        "enterprise": {"other_purchase": 1_000_000},
+    },
 }  # fmt: skip
 
 

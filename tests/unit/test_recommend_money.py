@@ -150,3 +150,23 @@ def test_a_given_exchange_rate_counts_everywhere():
     assert [p.cost.total for p in same.plans] == [p.cost.total for p in usual.plans]
     assert "given" in given.plans[0].catalog.currencies["CNY"].per_usd.source
     assert CATALOG.currencies["CNY"].per_usd.value == catalog
+
+
+@pytest.mark.parametrize("currency", ["USD", "CNY"])
+def test_what_else_is_bought_is_a_line_and_counts(currency):
+    usual = ask(currency=currency)
+    found = ask(currency=currency, tiers={"sme": {"other_purchase": 25_000}})
+    before, after = usual.tiers["sme"][0], found.tiers["sme"][0]
+    assert after.gpu == before.gpu
+    line = next(line for line in after.cost.lines if line.id == "other")
+    assert line.amount.value == pytest.approx(25_000, abs=0.01)
+    more = after.cost.purchase.value - before.cost.purchase.value
+    assert more == pytest.approx(25_000, abs=0.01)
+    assert after.cost.total.value - before.cost.total.value >= 25_000 - 0.01
+    assert found.tiers["individual"][0].cost.total == usual.tiers["individual"][0].cost.total
+    within = ask(
+        currency=currency,
+        tiers={"sme": {"other_purchase": 25_000, "max_budget": before.cost.purchase.value + 1}},
+    )
+    assert all(p.cost.purchase.value <= before.cost.purchase.value + 1
+               for p in within.tiers["sme"])  # fmt: skip

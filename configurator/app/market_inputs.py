@@ -16,14 +16,18 @@ from configurator.app.state import (
     buying,
     currency,
     language,
+    question,
     rated_catalog,
+    second_load,
     seed,
     words,
 )
 from configurator.catalog import load_catalog
 from configurator.cost.prices import Condition, Region, per_usd
+from configurator.errors import InputError
 from configurator.recommend import Tier, load_tiers
 from configurator.recommend.request import MARKET, SERVED, Objective, Segment
+from configurator.scenario import Scenario
 
 # Percent of what; each with the most that makes sense.
 SHARES = ("staff_share", "support_share", "resale_share")
@@ -63,6 +67,30 @@ def _cards() -> None:
     _flag("sure_prices")
     _flag("export_limits", help_key="export_limits")
     _flag("accept_tight")
+    _second_load()
+
+
+def _second_load() -> None:
+    """Show the load that the same kind of card carries besides, or offer to keep this one."""
+    also, asked = second_load(), question()
+    if also is not None:
+        st.caption(numbers.plain(words("market.also", load=load_text(also, language()))))
+        st.button(words("market.also_drop"), key="also_drop", on_click=_keep, args=(None,))
+    elif not isinstance(asked, InputError):
+        bare = asked.model_copy(update={"hardware": None})
+        st.button(
+            words("market.also_keep"), key="also_keep", on_click=_keep, args=(bare,),
+            help=words("help.also"),
+        )  # fmt: skip
+
+
+def _keep(load: Scenario | None) -> None:
+    st.session_state["_also"] = load
+
+
+def load_text(scenario: Scenario, tongue: str) -> str:
+    """Return a load in a few words: the model and what is done with it."""
+    return f"{views.model_name(scenario, tongue)}, {views.load(scenario, tongue)}"
 
 
 def _limits() -> None:

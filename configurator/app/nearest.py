@@ -11,9 +11,18 @@ import streamlit as st
 from configurator import numbers
 from configurator.app import views
 from configurator.app.form import AUTO, form_of
-from configurator.app.market_inputs import market_said
+from configurator.app.market_inputs import load_text, market_said
 from configurator.app.presets import ladder
-from configurator.app.state import buy, buying, currency, form, language, speed_limits, words
+from configurator.app.state import (
+    buy,
+    buying,
+    currency,
+    form,
+    language,
+    second_load,
+    speed_limits,
+    words,
+)
 from configurator.estimate import architecture_of
 from configurator.link import FEATURES, Buying
 from configurator.recommend import Change, Fix, Plan, Recommendation, Request, tried
@@ -182,6 +191,10 @@ def terms_said(tongue: str) -> list[str]:
             )
     if held.accept_tight:
         said.append(words("terms.tight"))
+    also = second_load()
+    if also is not None:
+        load = numbers.plain(load_text(also, tongue))
+        said.append(words("terms.also", load=load))
     return said + market_said(tongue)
 
 
@@ -189,6 +202,7 @@ def _usual_terms() -> None:
     held = buying()
     usual = Buying(held.years, held.utilisation, held.owned, held.compared)
     st.session_state["_buying"] = usual
+    st.session_state["_also"] = None
 
 
 def show_terms() -> None:

@@ -39,6 +39,8 @@ def plan_facts(plan: Plan, tongue: str) -> list[str]:
     """Return the small print of a plan's card: headroom, speed, day of the price."""
     memory = plan.estimate.memory
     facts = [] if not plan.spare_gpus else [say("app.card.spare", tongue, count=plan.spare_gpus)]
+    if plan.beside is not None:
+        facts.append(say("app.card.beside", tongue, count=plan.beside.gpu_count))
     facts += [say("app.card.headroom", tongue, headroom=numbers.gib(memory.headroom_gib, tongue))]
     facts += [
         figure.short

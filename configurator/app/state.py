@@ -211,6 +211,12 @@ def served_of(held: Buying) -> dict[str, float | None]:
     return {name: getattr(held, name) for name in SERVED}
 
 
+def second_load() -> Scenario | None:
+    """Return the load that the same kind of card carries besides, at the same time."""
+    found: Scenario | None = st.session_state.get("_also")
+    return found
+
+
 def run_of(held: Buying) -> dict[str, float | None]:
     """Return what is known of the whole training run; days alone say nothing."""
     days = None if held.train_tokens_b is None else held.train_days_limit
@@ -237,6 +243,7 @@ def request_of(scenario: Scenario) -> Request:
     }
     return Request(
         scenario=scenario,
+        also=second_load(),
         currency=currency(),
         vendors=chosen_vendors(),
         ttft_s_limit=ttft_s,
@@ -282,6 +289,7 @@ def open_link() -> None:
     if not scenario.is_training:
         state["_speed_limits"] = link.limits_of(query)
     state["_buying"], state["_buying_in"] = link.buying_of(query), currency()
+    state["_also"] = link.also_of(query)
     state["preset"] = _preset_of(scenario)
 
 
@@ -312,6 +320,7 @@ def _parameters(scenario: Scenario) -> dict[str, str]:
         buying=replace(
             held, years=held.years or YEARS, utilisation=held.utilisation or UTILISATION
         ),
+        also=second_load(),
     )
 
 

@@ -372,6 +372,9 @@ def _limits(request: Request, language: str) -> tuple[tuple[str, str], ...]:
     for tier, edit in request.tiers.items():
         for name in ("max_budget", "max_power_w", "other_purchase"):
             limit(edit, name, f" · {say(f'app.tier.{tier}', language)}")
+    if request.also is not None:
+        task = text.option("task", request.also.task, language)
+        rows.append((_field("also", language), f"{model_name(request.also)}, {task}"))
     for name in _SWITCHES:
         if getattr(request, name):
             rows.append((_field(name, language), say("export.yes", language)))

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, get_args
-from urllib.parse import urlencode
+from urllib.parse import parse_qsl, urlencode
 
 from configurator.architecture import read_architecture
 from configurator.catalog import load_catalog
@@ -44,6 +44,7 @@ from configurator.words import say
 
 VERSION = 1
 MAX_CONFIG_CHARACTERS = 1500
+MAX_ALSO_CHARACTERS = 8000
 NO_HARDWARE = "auto"
 ANY_VENDOR = "any"
 # Limits of speed: most seconds to the first token, least tokens a second for each user.
@@ -148,6 +149,7 @@ def encode(
     ttft_s: float | None = None,
     tokens_per_s: float | None = None,
     buying: Buying | None = None,
+    also: Scenario | None = None,
 ) -> dict[str, str]:
     """Return the parameters of the address bar.
 
@@ -162,6 +164,7 @@ def encode(
         ttft_s: Most seconds to the first token; absent where there is no limit.
         tokens_per_s: Least tokens a second for each user; absent where there is no limit.
         buying: Terms and limits of the purchase, own cards, plans compared.
+        also: A second load on the same kind of card, carried as a link within the link.
     """
     out = {"v": str(VERSION)}
     model = scenario.model
@@ -191,6 +194,9 @@ def encode(
             out[parameter] = number_text(limit)
     if buying is not None:
         out.update(buying_parameters(buying))
+    if also is not None:
+        inner = encode(also.model_copy(update={"hardware": None}))
+        out["also"] = urlencode(inner, safe="/:,")
     if currency:
         out["cur"] = currency
     if catalog:
@@ -298,6 +304,11 @@ class _Reader:
             if parameter in self.query and given is None:
                 self.report(parameter, "bad_value")
 
+    def also(self) -> None:
+        """Report a second load that cannot be used; :func:`also_of` reads the others."""
+        if "also" in self.query and also_of(self.query) is None:
+            self.report("also", "bad_value")
+
     def buying(self) -> None:
         """Report what of the purchase cannot be used; :func:`buying_of` reads the rest."""
         for parameter in BUYING:
@@ -374,6 +385,7 @@ def decode(query: Mapping[str, str]) -> tuple[Scenario, list[LinkProblem]]:
     reader.fields([*INFERENCE, *TRAINING])
     reader.limits()
     reader.buying()
+    reader.also()
     if gpu is not None:
         reader.fields(HARDWARE)
     if reader.used.get("in") == 0 and reader.used.get("out", 1) == 0:
@@ -399,6 +411,15 @@ def decode(query: Mapping[str, str]) -> tuple[Scenario, list[LinkProblem]]:
 def _known_path(path: str, known: Iterable[str]) -> str:
     """Return the field that a complaint inside it is about (``training.lora_targets.0``)."""
     return next((name for name in known if path == name or path.startswith(f"{name}.")), path)
+
+
+def also_of(query: Mapping[str, str]) -> Scenario | None:
+    """Return a link's second load, None if there is none or any of it cannot be used."""
+    text = query.get("also", "")
+    if not text or len(text) > MAX_ALSO_CHARACTERS:
+        return None
+    scenario, problems = decode({k: v for k, v in parse_qsl(text) if k != "also"})
+    return None if problems else scenario.model_copy(update={"hardware": None})
 
 
 def limits_of(query: Mapping[str, str]) -> tuple[float | None, float | None]:

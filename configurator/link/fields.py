@@ -13,7 +13,7 @@ NOT_SCENARIO = frozenset({
     "yrs", "busy", "own", "cmp", "bud", "watt", "more", "tight",
     "obj", "reg", "cond", "seg", "form",
     "must", "most", "ru", "boxw", "spare", "sparebox", "sure", "exp", "fx", "kwh", "pue", "colo",
-    "staff", "sup", "left", "all", "tok", "days",
+    "staff", "sup", "left", "all", "tok", "days", "also",
 })  # fmt: skip
 
 TARGET_SETS = ("all_linear", "attention")

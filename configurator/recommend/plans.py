@@ -285,6 +285,7 @@ def scenario_link(scenario: Scenario, request: Request, catalog: str = "") -> st
             ttft_s=request.ttft_s_limit,
             tokens_per_s=request.user_tokens_per_s_limit,
             buying=terms_of(request),
+            also=request.also,
         )
     )
 

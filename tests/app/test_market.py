@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 from typing import Any
+from urllib.parse import parse_qsl
 
 import pytest
 from streamlit.testing.v1 import AppTest
@@ -11,6 +12,7 @@ from streamlit.testing.v1 import AppTest
 from configurator.app.presets import presets
 from configurator.catalog import load_catalog
 from configurator.link import Buying, encode
+from configurator.recommend import Request, recommend
 from configurator.words import say
 from tests.app.conftest import healthy, query, said, start
 
@@ -141,3 +143,29 @@ def test_a_training_run_is_left_out_of_serving() -> None:
     at = start("en", **encode(ASKED, buying=Buying(train_tokens_b=10.0, train_days_limit=1.0)))
     assert at.success
     assert query(at)["tok"] == "10"
+
+
+def test_a_second_load_is_kept_carried_and_dropped(language: str) -> None:
+    at = opened(language, None)
+    at.button(key="also_keep").click()
+    healthy(at.run())
+    assert dict(parse_qsl(query(at)["also"]))["m"] == query(at)["m"]
+    both = recommend(Request(scenario=ASKED, also=ASKED, currency="USD"))
+    plan = next(plans[0] for plans in both.tiers.values() if plans)
+    assert plan.beside is not None
+    assert say("app.card.beside", language, count=plan.beside.gpu_count) in said(at)
+    sheet = start(language, page="purchase", **query(at))
+    more = say("app.purchase.beside", language, count=plan.beside.gpu_count, load="")
+    assert more[:12] in said(sheet)
+    at.session_state["more_market"] = True
+    healthy(at.run())
+    at.button(key="also_drop").click()
+    healthy(at.run())
+    assert "also" not in query(at)
+
+
+@pytest.mark.parametrize("text", ["", "m=no-such-model", "t=sleep", "v=1&zz=1", "x" * 9000])
+def test_a_second_load_that_cannot_be_read_is_said(text: str) -> None:
+    at = start("en", **encode(ASKED), also=text)
+    assert "also" in at.warning[0].value
+    assert at.success

@@ -400,3 +400,12 @@ def test_custom_gpu_model() -> None:
         {"model": {"parameters_b": 7}, "hardware": {"gpu": gpu.model_dump(), "gpu_count": 1}}
     )
     assert link.decode(link.encode(scenario))[0] == scenario
+
+
+@settings(max_examples=50, deadline=None)
+@given(scenarios(), scenarios())
+def test_a_second_load_round_trips(scenario: Scenario, also: Scenario) -> None:
+    query = dict(parse_qsl(urlencode(link.encode(scenario, also=also)), keep_blank_values=True))
+    bare = also.model_copy(update={"hardware": None})
+    assert link.also_of(query) == (None if "up" in link.encode(bare) else bare)
+    assert link.decode(query)[0] == link.decode(link.encode(scenario))[0]

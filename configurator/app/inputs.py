@@ -16,6 +16,7 @@ from configurator.app.presets import ladder, ladder_sizes, nearest_step
 from configurator.app.state import (
     CURRENCIES,
     VENDORS,
+    around,
     bound_words,
     buy,
     buying,
@@ -424,11 +425,13 @@ def _speed_limits() -> None:
     for place, (column, key, step) in enumerate(
         zip(st.columns(2, gap="small", vertical_alignment="bottom"), ("ttft", "tps"), (0.5, 5.0))
     ):
-        seed(f"{key}_limit", speed_limits()[place])
+        held = speed_limits()[place]
+        low, high = around(LEAST_LIMIT, link.MAX_LIMIT, held)
+        seed(f"{key}_limit", held)
         column.number_input(
             words(f"field.{key}_limit"),
-            min_value=LEAST_LIMIT,
-            max_value=link.MAX_LIMIT,
+            min_value=low,
+            max_value=high,
             value=None,
             step=step,
             format="%g",
@@ -471,11 +474,13 @@ def _run() -> None:
     """Show how much there is to train on, and by when; nothing is asked of it at first."""
     places = st.columns(2, gap="small", vertical_alignment="bottom")
     for column, name in zip(places, RUN):
-        seed(f"buy_{name}", getattr(buying(), name))
+        held = getattr(buying(), name)
+        low, high = around(LEAST_LIMIT, link.MAX_SUM, held)
+        seed(f"buy_{name}", held)
         column.number_input(
             words(f"field.{name}"),
-            min_value=LEAST_LIMIT,
-            max_value=link.MAX_SUM,
+            min_value=low,
+            max_value=high,
             value=None,
             step=1.0,
             format="%g",

@@ -12,6 +12,7 @@ from configurator import link, numbers
 from configurator.app import views
 from configurator.app.market import TIERS
 from configurator.app.state import (
+    around,
     buy,
     buying,
     currency,
@@ -74,7 +75,7 @@ def _second_load() -> None:
     """Show the load that the same kind of card carries besides, or offer to keep this one."""
     also, asked = second_load(), question()
     if also is not None:
-        st.caption(numbers.plain(words("market.also", load=load_text(also, language()))))
+        st.caption(numbers.plain(words("market.also", load=views.question(also, language()))))
         st.button(words("market.also_drop"), key="also_drop", on_click=_keep, args=(None,))
     elif not isinstance(asked, InputError):
         bare = asked.model_copy(update={"hardware": None})
@@ -86,11 +87,6 @@ def _second_load() -> None:
 
 def _keep(load: Scenario | None) -> None:
     st.session_state["_also"] = load
-
-
-def load_text(scenario: Scenario, tongue: str) -> str:
-    """Return a load in a few words: the model and what is done with it."""
-    return f"{views.model_name(scenario, tongue)}, {views.load(scenario, tongue)}"
 
 
 def _limits() -> None:
@@ -181,7 +177,9 @@ def _number(
     name: str, low: float, high: float, step: float, *, usual: bool = False,
     help_key: str | None = None,
 ) -> None:  # fmt: skip
-    seed(f"buy_{name}", getattr(buying(), name))
+    held = getattr(buying(), name)
+    low, high = around(low, high, held)
+    seed(f"buy_{name}", held)
     st.number_input(
         _label(name),
         min_value=low,
@@ -231,11 +229,13 @@ def _percent(name: str) -> None:
 def _of_tier(name: str, tier: Tier) -> None:
     """Show a class of buyer's own limit; what is usual for it stands where nothing is given."""
     key = f"buy_{name}_{tier.id}"
-    seed(key, getattr(buying(), HELD[name]).get(tier.id))
+    held = getattr(buying(), HELD[name]).get(tier.id)
+    low, high = around(1.0, link.MAX_SUM, held)
+    seed(key, held)
     st.number_input(
         f"{_label(name)} · {words(f'tier.{tier.id}')}",
-        min_value=1.0,
-        max_value=link.MAX_SUM,
+        min_value=low,
+        max_value=high,
         value=None,
         step=100.0 if name == "max_power_w" else 1000.0,
         format="%.0f",

@@ -11,7 +11,7 @@ import streamlit as st
 from configurator import numbers
 from configurator.app import views
 from configurator.app.form import AUTO, form_of
-from configurator.app.market_inputs import load_text, market_said
+from configurator.app.market_inputs import market_said
 from configurator.app.presets import ladder
 from configurator.app.state import (
     buy,
@@ -193,7 +193,7 @@ def terms_said(tongue: str) -> list[str]:
         said.append(words("terms.tight"))
     also = second_load()
     if also is not None:
-        load = numbers.plain(load_text(also, tongue))
+        load = numbers.plain(views.question(also, tongue))
         said.append(words("terms.also", load=load))
     return said + market_said(tongue)
 

@@ -18,7 +18,7 @@ from configurator.app.form import form_of
 from configurator.app.front import show_front
 from configurator.app.header import link_notices
 from configurator.app.market import TIERS, best_plan, recommended
-from configurator.app.market_inputs import load_text, market
+from configurator.app.market_inputs import market
 from configurator.app.nearest import show_nearest, show_terms
 from configurator.app.owned import show_owned
 from configurator.app.plan_cards import bill, money_range, plan_name
@@ -264,7 +264,7 @@ def _paper(plan: Plan, tongue: str) -> None:
     said = views.verdict(plan.estimate, tongue)
     text = said.text
     if plan.beside is not None:
-        load = numbers.plain(load_text(plan.beside.scenario, tongue))
+        load = numbers.plain(views.question(plan.beside.scenario, tongue))
         more = words("purchase.beside", count=plan.beside.gpu_count, load=load)
         text = views.sentences(tongue, text, more)
     st.markdown(text)

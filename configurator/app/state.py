@@ -104,6 +104,14 @@ def seed(key: str, value: Any) -> None:
         state[key] = value
 
 
+def around(low: float, high: float, held: float | None) -> tuple[float, float]:
+    """Return the ends of an input so that what is held, a link's perhaps, lies between them.
+
+    Streamlit empties an input whose value lies beyond its ends.
+    """
+    return (low, high) if held is None else (min(low, held), max(high, held))
+
+
 class _Unset:
     """Stands for "no value yet": ``None`` is one."""
 

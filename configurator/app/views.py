@@ -139,6 +139,11 @@ def verdict(answer: Estimate, language: str) -> Verdict:
 # --------------------------------------------------------------------------- the meter
 
 
+def question(scenario: Scenario, language: str) -> str:
+    """Return what is asked in a few words: the model and what is done with it."""
+    return f"{model_name(scenario, language)}, {load(scenario, language)}"
+
+
 def meter(answer: Estimate, language: str) -> tuple[list[Part], Mark, Mark, str]:
     """Return the meter's parts, the usable line, the card's edge, and all of it in words."""
     memory = answer.memory

@@ -12,6 +12,7 @@ from streamlit.testing.v1 import AppTest
 from configurator.app.presets import presets
 from configurator.catalog import load_catalog
 from configurator.link import Buying, encode
+from configurator.link.buying import BUYING
 from configurator.recommend import Request, recommend
 from configurator.words import say
 from tests.app.conftest import healthy, query, said, start
@@ -169,3 +170,44 @@ def test_a_second_load_that_cannot_be_read_is_said(text: str) -> None:
     at = start("en", **encode(ASKED), also=text)
     assert "also" in at.warning[0].value
     assert at.success
+
+
+LEAST = {
+    "ttft": "0.000001", "tps": "0.000001", "bud": "sme:0.000001", "watt": "sme:0.000001",
+    "more": "sme:0.000001", "most": "1", "ru": "0.000001", "boxw": "0.000001", "spare": "0",
+    "fx": "0.01", "kwh": "0", "pue": "1", "colo": "0", "staff": "0", "sup": "0", "left": "0",
+    "all": "0.000001",
+}  # fmt: skip
+MOST = {
+    "ttft": "1e6", "tps": "1e6", "bud": "sme:1e11", "watt": "sme:1e11", "more": "sme:1e11",
+    "most": "100000", "ru": "1e11", "boxw": "1e11", "spare": "100000", "fx": "1000",
+    "kwh": "100", "pue": "5", "colo": "1e11", "staff": "0.95", "sup": "0.95", "left": "0.95",
+    "all": "1e11",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("page", [None, "purchase"])
+@pytest.mark.parametrize("ends", [LEAST, MOST], ids=["least", "most"])
+def test_every_value_that_a_link_may_hold_can_be_shown(
+    page: str | None, ends: dict[str, str]
+) -> None:
+    at = start("en", page=page, **{**encode(ASKED), **ends})
+    at.session_state["more_market"] = True
+    healthy(at.run())
+    for parameter, (name, _) in BUYING.items():
+        if parameter not in ends:
+            continue
+        key = {"budgets": "max_budget_sme", "powers": "max_power_w_sme",
+               "others": "other_purchase_sme"}.get(name, name)  # fmt: skip
+        scale = 100 if name.endswith("_share") else 1
+        value = float(ends[parameter].removeprefix("sme:"))
+        assert at.number_input(key=f"buy_{key}").value == pytest.approx(scale * value), name
+    if page is None:
+        assert at.number_input(key="ttft_limit").value == float(ends["ttft"])
+
+
+@pytest.mark.parametrize("value", ["0.000001", "1e11"])
+def test_every_training_run_that_a_link_may_hold_can_be_shown(value: str) -> None:
+    at = start("en", **encode(TRAINED), tok=value, days=value)
+    assert at.number_input(key="buy_train_tokens_b").value == float(value)
+    assert at.number_input(key="buy_train_days_limit").value == float(value)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -54,7 +53,6 @@ STATE_ICONS = {
     "tight": ":material/warning:",
     "bad": ":material/cancel:",
 }
-SEND_S = 0.001  # lets the thread that sends have the interpreter
 # The worst first.
 TINTS: Mapping[str, views.Tint] = {"error": "red", "warning": "orange", "info": "blue"}
 
@@ -120,7 +118,6 @@ def _answer(asked: Scenario, picture: DeltaGenerator) -> _Answer | InputError:
         if shown is not None:
             with picture:
                 draw_meter(shown)
-            time.sleep(SEND_S)
             _work_out(answer)
         return answer
     except InputError as error:

@@ -26,11 +26,12 @@ R1 = (
     "/?v=1&m=deepseek-ai/DeepSeek-R1&t=inference&w=fp8&kv=auto&e=vllm&n=32&in=3072&out=1024"
     "&g=h200-sxm&c=8"
 )
-# name, address, width × height, colours, language
+# name, address, width × height, colours, language, the chart to wait for
 SHOTS = (
-    ("planner", "/", (1280, 800), "light", "en-US"),
-    ("planner-zh-dark", R1, (1280, 800), "dark", "zh-CN"),
-    ("phone", "/", (390, 844), "light", "en-US"),
+    ("planner", "/", (1280, 800), "light", "en-US", "meter"),
+    ("planner-zh-dark", R1, (1280, 800), "dark", "zh-CN", "meter"),
+    ("phone", "/", (390, 844), "light", "en-US", "meter"),
+    ("purchase", "/purchase", (1280, 1500), "light", "en-US", "front"),
 )
 
 
@@ -76,14 +77,14 @@ def main() -> None:
             browser = playwright.chromium.launch(
                 executable_path=shutil.which("chromium"), args=["--no-sandbox"]
             )
-            for name, address, (width, height), scheme, locale in SHOTS:
+            for name, address, (width, height), scheme, locale, chart in SHOTS:
                 page = browser.new_context(
                     viewport={"width": width, "height": height},
                     color_scheme=scheme,  # type: ignore[arg-type]
                     locale=locale,
                 ).new_page()
                 page.goto(url + address)
-                page.locator(".st-key-meter .js-plotly-plot").wait_for()
+                page.locator(f".st-key-{chart} .js-plotly-plot").wait_for()
                 page.wait_for_timeout(1500)
                 save(name, page.screenshot())
             browser.close()

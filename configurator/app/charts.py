@@ -193,6 +193,14 @@ def _axis(**more: Any) -> dict[str, Any]:
     }
 
 
+def _room(top: float) -> dict[str, int]:
+    """Return margins with room for labels up to a value and for titles.
+
+    Axes that find their own margin are drawn again and again until it settles.
+    """
+    return {"l": 40 + 7 * len(f"{top:,.0f}"), "r": 16, "t": 24, "b": 48}
+
+
 def _segment(part: Part) -> dict[str, Any]:
     return {
         "type": "bar",
@@ -245,10 +253,10 @@ def meter(parts: Sequence[Part], limit: Mark, card: Mark, *, height: int = METER
     layout = {
         "barmode": "stack",
         "bargap": 0.05,
-        "margin": {"l": 8, "r": 8, "t": 20, "b": 8},
+        "margin": {"l": 8, "r": 8, "t": 20, "b": 24},
         "shapes": lines,
         "annotations": [label],
-        "xaxis": _axis(range=[0, edge]),
+        "xaxis": _axis(range=[0, edge], automargin=False),
         "yaxis": {"visible": False, "range": [-0.5, 0.5], "fixedrange": True},
         "legend": {
             "orientation": "h",
@@ -352,14 +360,18 @@ def curve(data: Curve, *, height: int = CURVE_HEIGHT) -> Figure:
     layout = {
         "shapes": shapes,
         "annotations": notes,
+        "margin": _room(top),
         "xaxis": _axis(
+            automargin=False,
             type="log",
             title={"text": data.x_title, "standoff": 4},
             range=[_log10(data.x[0]), _log10(data.x[-1])],
             tickvals=[tick for tick, _ in data.x_ticks],
             ticktext=[text for _, text in data.x_ticks],
         ),
-        "yaxis": _axis(title={"text": data.y_title, "standoff": 4}, range=[0, top]),
+        "yaxis": _axis(
+            automargin=False, title={"text": data.y_title, "standoff": 4}, range=[0, top]
+        ),
         "legend": {"x": 0.02, "y": 0.99, "yanchor": "top", "bgcolor": "rgba(0,0,0,0)"},
     }
     return _figure(traces, height, layout)
@@ -441,18 +453,22 @@ def load_curve(data: LoadCurve, *, height: int = CURVE_HEIGHT) -> Figure:
         if data.x_ticks
         else {}
     )
+    top = max(y for _, y in ring) * 1.15
     layout = {
         "shapes": shapes,
         "annotations": notes,
+        "margin": _room(top),
         "xaxis": _axis(
+            automargin=False,
             type="log" if data.x_log else None,
             title={"text": data.x_title, "standoff": 4},
             range=[_log10(low), _log10(high)] if data.x_log else [low, high],
             **ticks,
         ),
         "yaxis": _axis(
+            automargin=False,
             title={"text": data.y_title, "standoff": 10},
-            range=[0, max(y for _, y in ring) * 1.15],
+            range=[0, top],
         ),
     }
     return _figure(traces, height, layout)

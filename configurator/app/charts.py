@@ -134,28 +134,6 @@ class Panel:
     lines: tuple[tuple[str, tuple[float | None, ...]], ...]
 
 
-@dataclass(frozen=True)
-class FrontPoint:
-    """A plan on the front: the kind of buyer, its cost and speed, and what is said of it."""
-
-    group: str
-    cost: float
-    speed: float
-    text: str
-
-
-@dataclass(frozen=True)
-class Front:
-    """Plans from the cheapest to the fastest, and the one that is shown, if any."""
-
-    points: tuple[FrontPoint, ...]
-    shown: FrontPoint | None
-    x_title: str
-    y_title: str
-    x_ticks: tuple[tuple[float, str], ...]
-    y_ticks: tuple[tuple[float, str], ...]
-
-
 class Figure(BaseFigure):  # type: ignore[misc]  # Plotly has no types
     """A figure that is its dict, which the tests check against Plotly's own rules.
 
@@ -170,7 +148,8 @@ class Figure(BaseFigure):  # type: ignore[misc]  # Plotly has no types
         return self._spec
 
 
-def _figure(data: list[dict[str, Any]], height: int, layout: dict[str, Any]) -> Figure:
+def figure_of(data: list[dict[str, Any]], height: int, layout: dict[str, Any]) -> Figure:
+    """Return a figure with what all of them have in common."""
     common = {
         "template": {},
         "height": height,
@@ -183,7 +162,8 @@ def _figure(data: list[dict[str, Any]], height: int, layout: dict[str, Any]) -> 
     return Figure(data, {**common, **layout})
 
 
-def _axis(**more: Any) -> dict[str, Any]:
+def axis(**more: Any) -> dict[str, Any]:
+    """Return an axis with what all of them have in common; ``None`` is left out."""
     return {
         "gridcolor": GRID,
         "zeroline": False,
@@ -256,7 +236,7 @@ def meter(parts: Sequence[Part], limit: Mark, card: Mark, *, height: int = METER
         "margin": {"l": 8, "r": 8, "t": 20, "b": 24},
         "shapes": lines,
         "annotations": [label],
-        "xaxis": _axis(range=[0, edge], automargin=False),
+        "xaxis": axis(range=[0, edge], automargin=False),
         "yaxis": {"visible": False, "range": [-0.5, 0.5], "fixedrange": True},
         "legend": {
             "orientation": "h",
@@ -268,7 +248,7 @@ def meter(parts: Sequence[Part], limit: Mark, card: Mark, *, height: int = METER
         "uniformtext": {"minsize": 11, "mode": "hide"},
         "showlegend": True,
     }
-    return _figure([_segment(part) for part in parts], height, layout)
+    return figure_of([_segment(part) for part in parts], height, layout)
 
 
 def _band(data: Curve) -> dict[str, Any]:
@@ -361,7 +341,7 @@ def curve(data: Curve, *, height: int = CURVE_HEIGHT) -> Figure:
         "shapes": shapes,
         "annotations": notes,
         "margin": _room(top),
-        "xaxis": _axis(
+        "xaxis": axis(
             automargin=False,
             type="log",
             title={"text": data.x_title, "standoff": 4},
@@ -369,12 +349,12 @@ def curve(data: Curve, *, height: int = CURVE_HEIGHT) -> Figure:
             tickvals=[tick for tick, _ in data.x_ticks],
             ticktext=[text for _, text in data.x_ticks],
         ),
-        "yaxis": _axis(
+        "yaxis": axis(
             automargin=False, title={"text": data.y_title, "standoff": 4}, range=[0, top]
         ),
         "legend": {"x": 0.02, "y": 0.99, "yanchor": "top", "bgcolor": "rgba(0,0,0,0)"},
     }
-    return _figure(traces, height, layout)
+    return figure_of(traces, height, layout)
 
 
 def load_curve(data: LoadCurve, *, height: int = CURVE_HEIGHT) -> Figure:
@@ -458,95 +438,20 @@ def load_curve(data: LoadCurve, *, height: int = CURVE_HEIGHT) -> Figure:
         "shapes": shapes,
         "annotations": notes,
         "margin": _room(top),
-        "xaxis": _axis(
+        "xaxis": axis(
             automargin=False,
             type="log" if data.x_log else None,
             title={"text": data.x_title, "standoff": 4},
             range=[_log10(low), _log10(high)] if data.x_log else [low, high],
             **ticks,
         ),
-        "yaxis": _axis(
+        "yaxis": axis(
             automargin=False,
             title={"text": data.y_title, "standoff": 10},
             range=[0, top],
         ),
     }
-    return _figure(traces, height, layout)
-
-
-def front(data: Front, *, height: int = CURVE_HEIGHT) -> Figure:
-    """Return speed over cost on log axes, one mark a plan, and a ring around the one shown.
-
-    Each mark's ``customdata`` is its place in ``data.points``.
-    """
-    traces: list[dict[str, Any]] = [
-        {
-            "type": "scatter",
-            "mode": "lines",
-            "x": [point.cost for point in data.points],
-            "y": [point.speed for point in data.points],
-            "line": {"color": OUTLINE, "width": 1, "shape": "hv"},
-            "hoverinfo": "skip",
-            "showlegend": False,
-        }
-    ]
-    groups = dict.fromkeys(point.group for point in data.points)
-    for group, colour, symbol in zip(groups, LINES, ("circle", "square", "diamond")):
-        own = [(at, point) for at, point in enumerate(data.points) if point.group == group]
-        traces.append(
-            {
-                "type": "scatter",
-                "mode": "markers",
-                "name": group,
-                "x": [point.cost for _, point in own],
-                "y": [point.speed for _, point in own],
-                "customdata": [at for at, _ in own],
-                "text": [point.text for _, point in own],
-                "hovertemplate": "%{text}<extra></extra>",
-                "marker": {
-                    "size": 11, "color": colour, "symbol": symbol,
-                    "line": {"color": OUTLINE, "width": 1},
-                },
-            }
-        )  # fmt: skip
-    if data.shown is not None:
-        traces.append(
-            {
-                "type": "scatter",
-                "mode": "markers",
-                "name": data.shown.group,
-                "x": [data.shown.cost],
-                "y": [data.shown.speed],
-                "text": [data.shown.text],
-                "hovertemplate": "%{text}<extra></extra>",
-                "marker": {
-                    "size": 18, "symbol": "circle-open", "color": LIMIT, "line": {"width": 3},
-                },
-            }
-        )  # fmt: skip
-    layout = {
-        "xaxis": _axis(
-            type="log",
-            title={"text": data.x_title, "standoff": 4},
-            tickvals=[tick for tick, _ in data.x_ticks],
-            ticktext=[text for _, text in data.x_ticks],
-        ),
-        "yaxis": _axis(
-            type="log",
-            title={"text": data.y_title, "standoff": 10},
-            tickvals=[tick for tick, _ in data.y_ticks],
-            ticktext=[text for _, text in data.y_ticks],
-        ),
-        "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
-    }
-    return _figure(traces, height, layout)
-
-
-def decades(low: float, high: float, steps: Sequence[int] = (1,)) -> list[float]:
-    """Return round numbers between two positive ones: ``steps`` times each power of ten."""
-    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    found = (step * 10.0**power for power in powers for step in steps)
-    return [value for value in found if low <= value <= high]
+    return figure_of(traces, height, layout)
 
 
 def _log10(value: float) -> float:
@@ -587,7 +492,7 @@ def history(
         for index, (name, values) in enumerate(panel.lines)
     ]
     upper, lower = (
-        _axis(
+        axis(
             title={"text": panel.title, "standoff": 4},
             range=[0, panel.top] if panel.top else None,
             rangemode="tozero",
@@ -596,9 +501,9 @@ def history(
         for panel, domain in zip(panels, ([0.56, 1], [0, 0.44]))
     )
     layout = {
-        "xaxis": _axis(type="date", tickformat="%H:%M:%S", anchor="y2"),
+        "xaxis": axis(type="date", tickformat="%H:%M:%S", anchor="y2"),
         "yaxis": upper,
         "yaxis2": lower,
         "legend": {"orientation": "h", "y": -0.12, "yanchor": "top"},
     }
-    return _figure(traces, height, layout)
+    return figure_of(traces, height, layout)

@@ -10,6 +10,7 @@ import streamlit as st
 from configurator import numbers
 from configurator.app import charts, views
 from configurator.app.form import form_of
+from configurator.app.front_chart import Front, FrontPoint, decades, front_figure
 from configurator.app.state import form, language, seed, words
 from configurator.recommend import Alternative, Plan, Recommendation
 
@@ -26,7 +27,7 @@ def label(point: Alternative, tongue: str) -> str:
     )
 
 
-def front(found: Sequence[Alternative], plan: Plan, tongue: str) -> charts.Front:
+def front(found: Sequence[Alternative], plan: Plan, tongue: str) -> Front:
     """Return the front as it is drawn.
 
     Args:
@@ -35,7 +36,7 @@ def front(found: Sequence[Alternative], plan: Plan, tongue: str) -> charts.Front
         tongue: Of the words.
     """
     points = tuple(
-        charts.FrontPoint(
+        FrontPoint(
             words(f"tier.{point.tier}"), point.total, point.tokens_per_s or 0.0,
             label(point, tongue),
         )
@@ -44,11 +45,11 @@ def front(found: Sequence[Alternative], plan: Plan, tongue: str) -> charts.Front
     speed, name = plan.estimate.performance, words("front.shown")
     rate = speed.train_tokens_per_s or speed.output_tokens_per_s
     total = plan.cost.total.value
-    shown = charts.FrontPoint(name, total, rate, name) if rate and total else None
+    shown = FrontPoint(name, total, rate, name) if rate and total else None
     drawn = [*points, *([shown] if shown else [])]
     costs, speeds = [point.cost for point in drawn], [point.speed for point in drawn]
     currency = plan.request.currency
-    return charts.Front(
+    return Front(
         points,
         shown,
         words("front.total", years=plan.terms.years),
@@ -60,8 +61,8 @@ def front(found: Sequence[Alternative], plan: Plan, tongue: str) -> charts.Front
 
 def _ticks(values: Sequence[float]) -> list[float]:
     low, high = 0.8 * min(values), 1.25 * max(values)
-    found = charts.decades(low, high)
-    return found if len(found) >= FEW_TICKS else charts.decades(low, high, (1, 2, 5))
+    found = decades(low, high)
+    return found if len(found) >= FEW_TICKS else decades(low, high, (1, 2, 5))
 
 
 def show_front(found: Recommendation, plan: Plan) -> None:
@@ -74,7 +75,7 @@ def show_front(found: Recommendation, plan: Plan) -> None:
     st.caption(words("front.intro", count=len(points)))
     labels = [label(point, tongue) for point in points]
     st.plotly_chart(
-        charts.front(front(points, plan, tongue)),
+        front_figure(front(points, plan, tongue)),
         key="front",
         alt=words("front.alt", count=len(points), first=labels[0], last=labels[-1]),
         config=charts.CONFIG,

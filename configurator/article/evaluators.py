@@ -7,10 +7,11 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 from configurator.catalog import Gpu, load_catalog
 from configurator.cost import Cost, card_price, make_terms, plan_cost
+from configurator.cost.prices import Region
 from configurator.cost.terms import Terms
 from configurator.estimate import Estimate, estimate
 from configurator.scenario import parse_scenario
@@ -233,7 +234,8 @@ def card(q: Question) -> Values:
 
 @lru_cache(maxsize=64)
 def _terms(currency: str, region: str, utilisation: float) -> Terms:
-    return make_terms(currency=currency, region=region, utilisation=utilisation)  # type: ignore[arg-type]
+    place = cast("Region", region)  # as the article's file has it; checked by the catalog
+    return make_terms(currency=currency, region=place, utilisation=utilisation)
 
 
 @lru_cache(maxsize=64)

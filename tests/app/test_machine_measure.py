@@ -81,7 +81,9 @@ def test_a_refused_file_is_said_on_the_page(language: str) -> None:
     assert at.error
 
 
-@pytest.mark.skipif(measure.find_spec("torch") is not None, reason="torch is here")
+@pytest.mark.skipif(
+    measure.find_spec("torch") is not None, reason="with torch installed there is nothing to refuse"
+)
 def test_without_torch_the_page_and_the_command_say_so(language: str) -> None:
     with machine_of(H100):
         assert say("app.measure.no_torch", language)[:20] in said(with_box_open(language))

@@ -32,7 +32,8 @@ CURRENCIES: tuple[Currency, ...] = ("CNY", "USD")
 VENDORS: tuple[Vendor, ...] = ("NVIDIA", "AMD", "Intel", "Huawei", "Apple")
 LANGUAGE_NAMES = {"en": "English", "zh": "简体中文"}
 YEARS, UTILISATION = 3, 0.5
-RATES_OF_MONEY = ("tariff_per_kwh", "hosting_per_kw_month")
+# With the most that a link and a request take.
+RATES_OF_MONEY = {"tariff_per_kwh": link.MOST_TARIFF, "hosting_per_kw_month": link.MAX_SUM}
 BUYERS: tuple[TierId, ...] = ("individual", "sme", "enterprise")
 _HISTORY = 50
 SETTLING_RUNS = 5
@@ -205,8 +206,8 @@ def buying() -> Buying:
             if (given_sums := getattr(held, name))
         }
         rates: dict[str, Any] = {
-            name: float(f"{value * rate:.4g}")
-            for name in RATES_OF_MONEY
+            name: min(most, float(f"{value * rate:.4g}"))
+            for name, most in RATES_OF_MONEY.items()
             if (value := getattr(held, name)) is not None
         }
         held = st.session_state["_buying"] = replace(held, **sums, **rates)

@@ -234,7 +234,7 @@ def card(q: Question) -> Values:
 
 @lru_cache(maxsize=64)
 def _terms(currency: str, region: str, utilisation: float) -> Terms:
-    place = cast("Region", region)  # as the article's file has it; checked by the catalog
+    place = cast("Region", region)  # as the article's file has it
     return make_terms(currency=currency, region=place, utilisation=utilisation)
 
 

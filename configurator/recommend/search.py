@@ -150,6 +150,7 @@ def _second(request: Request) -> Request:
             "scenario": request.also, "also": None, "precisions": (), "max_budget": MAX_MONEY,
             "max_power_w": MAX_MONEY, "max_power_w_per_host": None, "max_gpus": None,
             "max_rack_units": None, "spare_gpus": 0, "spare_node": False, "owned": {},
+            "train_tokens_b": None, "train_days_limit": None,
         }
     )  # fmt: skip
 

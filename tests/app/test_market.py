@@ -211,3 +211,10 @@ def test_every_training_run_that_a_link_may_hold_can_be_shown(value: str) -> Non
     at = start("en", **encode(TRAINED), tok=value, days=value)
     assert at.number_input(key="buy_train_tokens_b").value == float(value)
     assert at.number_input(key="buy_train_days_limit").value == float(value)
+
+
+def test_the_dearest_tariff_in_another_currency_is_still_one() -> None:
+    at = opened("en", None, tariff_per_kwh=100.0)
+    at.session_state["_currency"] = "CNY"
+    healthy(at.run())
+    assert query(at)["kwh"] == "100"

@@ -173,3 +173,11 @@ def test_what_keeps_every_card_out_is_offered_to_be_dropped(limits):
     for fix in found.openings:
         assert {change.field for change in fix.changes} <= set(limits)
         assert fix.to_dict("zh")["text"]
+
+
+def test_the_second_load_is_not_held_to_the_first_ones_days():
+    alone = ask(TRAINING, also=TRAINING)
+    both = ask(TRAINING, also=TRAINING, train_tokens_b=100, train_days_limit=10)
+    fewest = min(plan.beside.gpu_count for plan in alone.plans)
+    assert min(plan.beside.gpu_count for plan in both.plans) == fewest
+    assert all(plan.train_days <= 10.000001 for plan in both.plans)

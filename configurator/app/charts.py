@@ -35,6 +35,7 @@ PATTERNS = {
 DARK_TEXT_ON = frozenset({"kv_cache", "optimizer", "gradients", "headroom", "activations"})
 OUTLINE = "rgba(128,128,128,0.9)"
 LIMIT = "#D55E00"
+BELOW_LABELS = 13  # from an axis to its title: Plotly sets a shorter one among the tick labels
 GRID = "rgba(128,128,128,0.25)"
 LINES = ("#0072B2", "#D98200", "#009E73", "#CC79A7", "#4FA3D9", "#8A8A8A")  # seen on any ground
 DASHES = ("solid", "dash", "dot", "dashdot")
@@ -344,7 +345,7 @@ def curve(data: Curve, *, height: int = CURVE_HEIGHT) -> Figure:
         "xaxis": axis(
             automargin=False,
             type="log",
-            title={"text": data.x_title, "standoff": 4},
+            title={"text": data.x_title, "standoff": BELOW_LABELS},
             range=[_log10(data.x[0]), _log10(data.x[-1])],
             tickvals=[tick for tick, _ in data.x_ticks],
             ticktext=[text for _, text in data.x_ticks],
@@ -441,7 +442,7 @@ def load_curve(data: LoadCurve, *, height: int = CURVE_HEIGHT) -> Figure:
         "xaxis": axis(
             automargin=False,
             type="log" if data.x_log else None,
-            title={"text": data.x_title, "standoff": 4},
+            title={"text": data.x_title, "standoff": BELOW_LABELS},
             range=[_log10(low), _log10(high)] if data.x_log else [low, high],
             **ticks,
         ),

@@ -9,7 +9,7 @@ from typing import Any
 
 from configurator import numbers
 from configurator.app.charts import Curve, LoadCurve, Mark, Stop
-from configurator.app.views import NO_LIMITS, Limits, limits_text, wording
+from configurator.app.views import NO_LIMITS, Limits, clauses, limits_text, wording
 from configurator.article import rule_of_thumb_gib
 from configurator.capacity import load as load_at
 from configurator.capacity import users_within
@@ -259,7 +259,8 @@ def curve_text(data: Curve, language: str) -> str:
     """Return what a curve shows, for those who do not see it."""
     if not data.breaks:
         return say("app.curve.all_fit", language, title=data.x_title, top=data.x_ticks[-1][1])
-    return f"{data.x_title}: " + "; ".join(mark.text for mark in data.breaks)
+    points = clauses(language, (mark.text for mark in data.breaks))
+    return say("app.curve.breaks", language, title=data.x_title, points=points)
 
 
 # --------------------------------------------------------------------------- load

@@ -188,7 +188,7 @@ def page() -> None:
     )
     shown = [c for c in cases if c["quantity"] in TOPICS[topic] and c["predicted"] > 0]
     unit = UNITS[topic]
-    axes = [f"{words(f'evidence.{name}')}, {unit}" for name in ("measured", "predicted")]
+    axes = [words(f"evidence.{name}", unit=unit) for name in ("measured", "predicted")]
     st.plotly_chart(
         scatter(shown, axes[0], axes[1], words("evidence.rule"), lang),
         key="evidence_scatter",

@@ -38,7 +38,12 @@ def plan_name(plan: Plan) -> str:
 def plan_facts(plan: Plan, tongue: str) -> list[str]:
     """Return the small print of a plan's card: headroom, speed, day of the price."""
     memory = plan.estimate.memory
-    facts = [] if not plan.spare_gpus else [say("app.card.spare", tongue, count=plan.spare_gpus)]
+    facts = []
+    if plan.cost.machines.value > 0:
+        amount = money(plan.cost.machines, plan.request.currency)
+        facts.append(say("app.card.machines", tongue, amount=amount))
+    if plan.spare_gpus:
+        facts.append(say("app.card.spare", tongue, count=plan.spare_gpus))
     if plan.beside is not None:
         facts.append(say("app.card.beside", tongue, count=plan.beside.gpu_count))
     facts += [say("app.card.headroom", tongue, headroom=numbers.gib(memory.headroom_gib, tongue))]
@@ -104,12 +109,11 @@ def _plan_reasons(plan: Plan) -> None:
     st.markdown(f"**{words('plan.bill')}**")
     st.table(bill(plan, language()), hide_index=True, border="horizontal")
     cost = plan.cost.to_dict(language())
-    without = words(
-        "plan.without", what=numbers.plain(views.listed(language(), cost["exclusions"]))
-    )
+    without = views.not_included(cost, language())
     notes = (numbers.plain(note["text"]) for note in cost["assumptions"])
     st.caption(views.sentences(language(), without, *notes))
-    st.caption(words("plan.sources", what=numbers.plain("; ".join(plan.cost.card.sources))))
+    sources = views.clauses(language(), plan.cost.card.sources)
+    st.caption(words("plan.sources", what=numbers.plain(sources)))
 
 
 def bill(plan: Plan, tongue: str) -> list[dict[str, str]]:

@@ -282,7 +282,7 @@ def _paper(plan: Plan, tongue: str) -> None:
                 ends = [numbers.money(end, amount["currency"], tongue) for end in (low, high)]
                 column.caption(numbers.plain(words("purchase.between", low=ends[0], high=ends[1])))
     st.table(bill(plan, tongue), hide_index=True, border="horizontal")
-    without = words("plan.without", what=numbers.plain(views.listed(tongue, cost["exclusions"])))
+    without = views.not_included(cost, tongue)
     notes = (numbers.plain(note["text"]) for note in cost["assumptions"])
     st.caption(views.sentences(tongue, words("purchase.not_a_quotation"), without, *notes))
 

@@ -109,6 +109,18 @@ def listed(language: str, items: Iterable[str]) -> str:
     return ("、" if language == "zh" else ", ").join(items)
 
 
+def clauses(language: str, items: Iterable[str]) -> str:
+    """Return phrases that have commas of their own as one sentence's parts."""
+    return ("；" if language == "zh" else "; ").join(items)
+
+
+def not_included(cost: Mapping[str, Any], language: str) -> str:
+    """Return what a cost, as :meth:`Cost.to_dict` gives it, leaves out."""
+    given = any(line["id"] == "other" for line in cost["lines"])
+    what = numbers.plain(listed(language, cost["exclusions"]))
+    return say(f"app.plan.{'without_given' if given else 'without'}", language, what=what)
+
+
 def verdict(answer: Estimate, language: str) -> Verdict:
     """Return whether the scenario's cards do it, and by how much."""
     text = wording(language)

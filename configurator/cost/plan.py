@@ -166,6 +166,12 @@ class Cost:
         """Day of the card's price: what most of the money rests on."""
         return self.card.date
 
+    @property
+    def machines(self) -> Range:
+        """What the cards sit in and are joined by: hosts and network."""
+        inside = [x for x in self.lines if x.group == "purchase" and x.id not in ("card", "other")]
+        return _sum(line.amount for line in inside)
+
     def amount(self, value: Range, date: dt.date | None = None) -> dict[str, Any]:
         """Return the contract's ``{amount, low, high, currency, price_date}``."""
         return {

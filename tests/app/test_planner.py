@@ -9,12 +9,14 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from configurator import link
+from configurator import link, numbers
 from configurator.app import views
+from configurator.app.market import TIERS, recommended
 from configurator.app.presets import presets
 from configurator.capacity import users_within
 from configurator.catalog import load_catalog
 from configurator.estimate import estimate
+from configurator.recommend import Request
 from configurator.scenario import Scenario
 from configurator.words import LANGUAGES, say
 from tests.app.conftest import healthy, query, said, start
@@ -260,6 +262,16 @@ def test_prices_show_their_day(language: str) -> None:
     assert captions.count("2026") >= 3
 
 
+def test_a_tier_card_says_what_its_machine_costs(language: str) -> None:
+    at = start(language, cur="USD")
+    plans = recommended(Request(scenario=scenario(at))).tiers
+    for tier in TIERS:
+        plan = plans[tier][0]
+        assert plan.cost.machines.value > 0
+        amount = numbers.money(plan.cost.machines.value, "USD", language)
+        assert say("app.card.machines", language, amount=amount) in said(at)
+
+
 def test_limits_of_speed(language: str) -> None:
     at = start(language, m="Qwen/Qwen3-8B", w="bf16", n="24", g="l40s", c="1")
     assert at.number_input(key="ttft_limit").value is None
@@ -470,3 +482,11 @@ def test_chinese_sentences_follow_one_another_without_a_blank() -> None:
     verdict = start("zh").success[0].value
     assert "最便宜" in verdict
     assert "。 " not in verdict
+
+
+def test_chinese_break_points_have_chinese_punctuation() -> None:
+    texts = [c.value for c in start("zh").caption if "张卡" in c.value]
+    assert texts
+    for text in texts:
+        assert not re.search("[:;,]", text)
+        assert "；" in text

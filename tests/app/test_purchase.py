@@ -193,3 +193,13 @@ def test_plans_beyond_the_first_keep_their_rank() -> None:
     more = purchase.with_wanted(found, asked, ("enterprise:h100-sxm",), request)
     assert set(more) - set(plans) == {"enterprise:h100-sxm"}
     assert more["enterprise:h100-sxm"].rank > purchase.SHOWN_PLANS
+
+
+def test_what_was_filled_in_is_not_said_to_be_missing(language: str) -> None:
+    asked = encode(presets()[0].scenario)
+    named = say("cost.exclusion.storage", language)
+    for more, sentence in (({}, "without"), ({"more": "individual:5000"}, "without_given")):
+        text = said(start(language, page="purchase", **asked, **more))
+        start_of_it = say(f"app.plan.{sentence}", language, what="").rstrip("。.")
+        assert start_of_it in text
+        assert named in text

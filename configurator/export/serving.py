@@ -23,6 +23,7 @@ from configurator.export.shell import (
     note,
     script,
 )
+from configurator.memory import vllm
 from configurator.parallelism import HOST_GPUS
 
 GGUF = ("q8_0", "q6_k", "q5_k_m", "q4_k_m", "q4_0", "q3_k_m", "q2_k")
@@ -63,6 +64,15 @@ def _served_context(answer: Estimate) -> int:
     return inference.max_model_len or inference.context_tokens
 
 
+def _vllm_sequences(answer: Estimate) -> int | None:
+    """Return ``max_num_seqs`` where vLLM's default would let some of the load wait."""
+    inference, memory = answer.scenario.serving, answer.device.memory_bytes
+    asked = math.ceil(inference.concurrency / answer.split.data)
+    if inference.max_num_seqs is None and asked <= vllm.default_sequences(memory):
+        return None
+    return int(vllm.sequences_at_once(inference, memory, asked))
+
+
 def vllm_command(answer: Estimate) -> str:
     """Return the ``vllm serve`` command."""
     inference, split = answer.scenario.serving, answer.split
@@ -97,7 +107,7 @@ def vllm_command(answer: Estimate) -> str:
             ("--max-model-len", _served_context(answer)),
             ("--gpu-memory-utilization", inference.gpu_memory_utilization),
             ("--max-num-batched-tokens", inference.max_num_batched_tokens),
-            ("--max-num-seqs", inference.max_num_seqs),
+            ("--max-num-seqs", _vllm_sequences(answer)),
             ("--cpu-offload-gb", _host_gib(answer)),
             ("--enable-prefix-caching", bool(inference.prefix_cache_share)),
             ("--speculative-config", draft),

@@ -167,8 +167,9 @@ class _Ask:
 
     @property
     def sequences(self) -> Any:
-        """Sequences that one replica holds."""
-        return np.ceil(self.inference.concurrency / np.asarray(self.data))
+        """Sequences that one replica holds; what is beyond ``max_num_seqs`` waits without cache."""
+        asked = np.ceil(self.inference.concurrency / np.asarray(self.data))
+        return np.minimum(asked, self.inference.max_num_seqs or np.inf)
 
     @property
     def model_len(self) -> float:
@@ -210,7 +211,7 @@ def _pooled(
 def _vllm(ask: _Ask) -> ServingMemory:
     arch, inference = ask.arch, ask.inference
     step = vllm.batched_tokens(inference, ask.memory_bytes)
-    seqs = vllm.sequences_at_once(inference, ask.memory_bytes)
+    seqs = vllm.sequences_at_once(inference, ask.memory_bytes, ask.sequences)
     release = vllm.release(ask.version)
     old = release.sorts_logits
     activations = vllm.activation_bytes(

@@ -71,12 +71,26 @@ def batched_tokens(inference: Inference, memory_bytes: Any) -> Any:
     )
 
 
-def sequences_at_once(inference: Inference, memory_bytes: Any) -> Any:
-    """``max_num_seqs`` or the API server's default."""
-    if inference.max_num_seqs:
-        return inference.max_num_seqs
+def default_sequences(memory_bytes: Any) -> Any:
+    """The API server's ``max_num_seqs`` where none is given."""
     small = constant("vllm", "max_num_seqs_small")
     return np.where(np.asarray(memory_bytes) < LARGE_CARD, small, constant("vllm", "max_num_seqs"))
+
+
+def sequences_at_once(inference: Inference, memory_bytes: Any, asked: Any = 0) -> Any:
+    """``max_num_seqs``, or the default, or more where more are asked for.
+
+    The launch command then states it; vLLM allows no more than ``max_num_batched_tokens``.
+
+    Args:
+        inference: The load.
+        memory_bytes: The card's memory.
+        asked: Sequences that a replica is to hold.
+    """
+    if inference.max_num_seqs:
+        return inference.max_num_seqs
+    most = batched_tokens(inference, memory_bytes)
+    return np.maximum(default_sequences(memory_bytes), np.minimum(asked, most))
 
 
 def context_bytes(memory_bytes: Any) -> Any:

@@ -115,6 +115,34 @@ def test_more_tokens_or_users_never_need_less(load, more_tokens, more_users, eng
     assert required(users + more_users, tokens, out) >= base - slack
 
 
+@settings(max_examples=60, deadline=None)
+@given(LOADS, st.integers(1, 512), st.integers(1, 8), st.sampled_from(ENGINES))
+def test_what_waits_for_a_slot_holds_no_cache(load, slots, data, engine):
+    model = arch(LLAMA_8B)
+
+    def held(users):
+        asked = Inference(
+            concurrency=users, input_tokens=load[1], output_tokens=load[2], max_num_seqs=slots
+        )
+        return serving_memory(model, "bf16", "bf16", engine, asked, H100, data=data)
+
+    most = slots * data
+    assert float(held(most + load[0]).required) == pytest.approx(float(held(most).required))
+    assert float(held(most).sequences) == slots
+
+
+def test_vllm_profiles_as_many_sequences_as_are_asked_for():
+    model = arch(LLAMA_8B)
+
+    def step(users, **more):
+        load = Inference(concurrency=users, **more)
+        small = serving_memory(model, "bf16", "bf16", "vllm", load, 24 * GIB)
+        return int(small.detail["step_sequences"])
+
+    assert (step(10), step(256), step(400), step(5000)) == (256, 256, 400, 2048)
+    assert step(400, max_num_seqs=64) == 64
+
+
 @settings(max_examples=40, deadline=None)
 @given(
     st.sampled_from(["bf16", "fp8", "int8", "int4", "mxfp4", "nvfp4", "q4_k_m"]),

@@ -367,6 +367,15 @@ def test_llama_cpp_and_transformers_levers():
     assert "prompt_lookup_num_tokens=2" in script
 
 
+def test_vllm_is_told_of_more_requests_than_it_takes_by_default():
+    """24 GiB: 256 at once by default, a replica; without the flag the rest would wait."""
+    for users, told in ((256, None), (300, "300"), (600, "600")):
+        text = serving.vllm_command(
+            answer(SERVE, **{"inference.concurrency": users, "hardware.gpu": "rtx-4090"})
+        )
+        assert option(text, "--max-num-seqs") == told
+
+
 def test_vllm_flags_say_the_scenario():
     text = serving.vllm_command(
         answer(SERVE, **{

@@ -208,6 +208,20 @@ def _pooled(
     )  # fmt: skip
 
 
+def _pooled_by_token(
+    ask: _Ask, step: Any, pool: Any, activations: Any, parts: dict[str, Any]
+) -> ServingMemory:
+    """A pool that is handed out token by token."""
+    own, token = ask.sequence(float(ask.inference.context_tokens)), ask.sequence(1e6) / 1e6
+    room = np.maximum(0.0, pool)
+    return _pooled(
+        ask, own * ask.sequences, pool, activations, parts,
+        np.floor(room / np.maximum(token, 1.0)) * ask.data,
+        np.floor(room / np.maximum(own, 1.0)) * ask.data,
+        {"step_tokens": step, "sequence_bytes": own, "pool_bytes": pool},
+    )  # fmt: skip
+
+
 def _vllm(ask: _Ask) -> ServingMemory:
     arch, inference = ask.arch, ask.inference
     step = vllm.batched_tokens(inference, ask.memory_bytes)
@@ -282,14 +296,7 @@ def _sglang(ask: _Ask) -> ServingMemory:
         "allocator_rounding": ask.rounding, "cuda_context": context, "communication": shared,
         "cuda_graphs": graphs,
     }  # fmt: skip
-    own = ask.sequence(float(inference.context_tokens))
-    token = ask.sequence(1e6) / 1e6
-    detail = {"step_tokens": step, "sequence_bytes": own, "pool_bytes": pool}
-    return _pooled(
-        ask, own * ask.sequences, pool, activations, parts,
-        np.floor(np.maximum(0.0, pool) / np.maximum(token, 1.0)) * ask.data,
-        np.floor(np.maximum(0.0, pool) / np.maximum(own, 1.0)) * ask.data, detail,
-    )  # fmt: skip
+    return _pooled_by_token(ask, step, pool, activations, parts)
 
 
 def _tensorrt_llm(ask: _Ask) -> ServingMemory:
@@ -308,14 +315,7 @@ def _tensorrt_llm(ask: _Ask) -> ServingMemory:
     free = visible_bytes(ask.memory_bytes) - ask.weights - activations - sum(parts.values())
     share = inference.gpu_memory_utilization or constant("tensorrt_llm", "kv_free_share")
     pool = np.where(free > 0, free * share, free)
-    own = ask.sequence(float(inference.context_tokens))
-    token = ask.sequence(1e6) / 1e6
-    detail = {"step_tokens": step, "sequence_bytes": own, "pool_bytes": pool}
-    return _pooled(
-        ask, own * ask.sequences, pool, activations, parts,
-        np.floor(np.maximum(0.0, pool) / np.maximum(token, 1.0)) * ask.data,
-        np.floor(np.maximum(0.0, pool) / np.maximum(own, 1.0)) * ask.data, detail,
-    )  # fmt: skip
+    return _pooled_by_token(ask, step, pool, activations, parts)
 
 
 def _grown(

@@ -27,6 +27,8 @@ Changes = Mapping[str, Any]
 
 SIXTEEN_BIT = ("bf16", "fp16", "fp32")
 EIGHT_BIT = ("fp8", "int8", "q8_0")
+# Megatron moves states alone to the host, FSDP all or nothing.
+CANNOT_OFFLOAD = {("parameters", "megatron"), ("optimizer", "fsdp")}
 SHARDED = ("zero1", "zero2", "zero3", "fsdp")
 # FSDP2 shards gradients with the states; DeepSpeed knows its own stages only.
 UNSHARED = {"fsdp": ("zero1",), "deepspeed": ("fsdp",)}
@@ -70,10 +72,10 @@ def training_levers(answer: Estimate) -> Iterator[Lever]:
     yield Lever("checkpointing", "memory", None if on else {key: True}, {key: False})
     for where in ("optimizer", "parameters"):
         code = f"offload_{where}"
-        if where == "parameters" and scenario.engine == "megatron":
-            yield Lever(code, "memory", reason="engine_cannot", values={"engine": scenario.engine})
-        elif fitting.offload == where:
+        if fitting.offload == where:
             yield Lever(code, "memory", off={"training.offload": "none"})
+        elif (where, scenario.engine) in CANNOT_OFFLOAD:
+            yield Lever(code, "memory", reason="engine_cannot", values={"engine": scenario.engine})
         else:
             yield Lever(code, "memory", {"training.offload": where})
     yield from _sharding(answer)

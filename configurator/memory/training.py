@@ -32,6 +32,7 @@ from configurator.memory.training_state import (
     State,
     formats,
     largest_matrix,
+    offloaded,
     training_state,
     upcasts_base,
     zero_stage,
@@ -206,14 +207,16 @@ def _gathered(
     FSDP: two units (the running layer and the prefetched one), the root unit (embedding and
     head), and one layer's gradient before it is scattered. ZeRO-3's prefetching runs ahead until
     10⁹ parameters are whole (``stage3_max_live_parameters``), beside the shards of them.
-    Parameters in host memory come through the same buffers.
+    Parameters in host memory come through the same buffers; FSDP's shard of the largest unit
+    besides, in its stored format (``FSDPParam.all_gather_inputs``, torch 2.11).
 
     FSDP gathers and scatters on streams of their own, and the caching allocator keeps a pool for
     each stream (PyTorch's notes on CUDA semantics): what the largest unit took there, parameters
     and gradients, stays reserved beside what computing reserves. For DeepSpeed see
     :mod:`configurator.memory.training_deepspeed`.
     """
-    if training.sharding not in SHARDED_WEIGHTS and training.offload != "parameters":
+    on_host = offloaded(training, engine) == "parameters"
+    if training.sharding not in SHARDED_WEIGHTS and not on_host:
         return 0.0 * tensor, 0.0 * tensor
     share = np.maximum(tensor, expert) if arch.is_moe else tensor
     each = float(profile.compute)
@@ -234,7 +237,10 @@ def _gathered(
         gathered = 2 * unit + ends + gradient
         largest = np.maximum(ends, unit)
         streams = largest if profile.frozen else largest + np.maximum(ends, gradient)
-    alone = (np.asarray(data) == 1) & (training.offload != "parameters")
+        if on_host:  # the shard comes over as it is stored, then is cast
+            stored = profile.compute if profile.frozen else formats(training, engine).weight
+            streams = streams + largest * stored / profile.compute / np.asarray(data)
+    alone = (np.asarray(data) == 1) & (not on_host)
     return np.where(alone, 0.0, gathered), np.where(alone, 0.0, streams)
 
 
@@ -288,8 +294,8 @@ def training_memory(
     ragged = base + constant("training", "varying_lengths") * live_most
     if varying_lengths:
         reserved = np.maximum(reserved, ragged)
-    # DeepSpeed starts NCCL for a single rank too (``init_distributed``).
-    lone = constant("training", "deepspeed_alone_mib") if engine == "deepspeed" else 0.0
+    # DeepSpeed and FSDP start NCCL for a single rank too.
+    lone = constant("training", "one_rank_mib") if engine in ("deepspeed", "fsdp") else 0.0
     context = _context_bytes() + np.where(
         (tensor > 1) | (pipeline > 1) | (expert > 1) | (data > 1),
         constant("training", "communication_mib") * MIB, lone * MIB,

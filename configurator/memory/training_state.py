@@ -19,7 +19,7 @@ from configurator.architecture import Architecture
 from configurator.engines import constant
 from configurator.memory.activations import adapter_parameters
 from configurator.memory.weights import weight_table
-from configurator.scenario import Training
+from configurator.scenario import Offload, Training
 
 HALF, WIDE = 2, 4
 SHARDED_WEIGHTS = ("zero3", "fsdp")
@@ -54,6 +54,16 @@ class Formats:
 def zero_stage(training: Training) -> int:
     """ZeRO stage that a scenario runs with; states on the host need ZeRO-1, parameters ZeRO-3."""
     return max(ZERO_STAGE[training.sharding], OFFLOAD_STAGE[training.offload])
+
+
+def offloaded(training: Training, engine: str) -> Offload:
+    """What a run keeps in host memory.
+
+    FSDP knows one switch: parameters, gradients and states go together
+    (``torch.distributed.fsdp.CPUOffloadPolicy``).
+    """
+    whole = engine == "fsdp" and training.offload != "none"
+    return "parameters" if whole else training.offload
 
 
 def formats(training: Training, engine: str) -> Formats:
@@ -292,16 +302,17 @@ def training_state(
     if zero:
         buffers, reduction = _zero_buffers(arch, training, trainable, f.gradient, split)
     host = 0.0 * elements
-    if training.offload != "none":
+    place = offloaded(training, engine)
+    if place != "none":
         # ZeRO-Offload: 32-bit gradients follow the states to the host (arXiv 2101.06840).
-        moves = parted or training.offload == "parameters"
+        moves = parted or place == "parameters"
         if zero:
             host = _zero_host(training, states, trainable / split, f.master)
         else:
             host = host + states + (gradients * (WIDE / f.gradient) if moves else 0.0)
         states, step = 0.0 * states, 0.0 * step
         gradients = 0.0 * gradients if moves else gradients
-    if training.offload == "parameters":
+    if place == "parameters":
         host = host + (_pinned(weights) if zero else weights)
         weights = 0.0 * weights
     late = gradients if zero in (1, 2) and training.gradient_accumulation == 1 else 0.0 * gradients
@@ -312,7 +323,7 @@ def training_state(
         step=step,
         buffers=buffers,
         host=host,
-        adapters=0.0 * adapters if training.offload == "parameters" else adapters / weight_split,
+        adapters=0.0 * adapters if place == "parameters" else adapters / weight_split,
         late=late,
         reduction=reduction,
         shard=trainable / state_split,

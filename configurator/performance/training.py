@@ -10,6 +10,7 @@ import numpy as np
 
 from configurator.architecture import Architecture
 from configurator.device import Device
+from configurator.memory.training_state import offloaded
 from configurator.performance.coefficients import coefficients, interval
 from configurator.performance.serving import NODE_BYTES_PER_S, _plain, first_rate
 from configurator.performance.steps import Coefficients, combine
@@ -101,7 +102,7 @@ def make_training_plan(
         float(training.method != "full"), float(training.method == "qlora"),
         float(training.sharding in ("zero3", "fsdp")), float(training.sharding.startswith("zero")),
         4.0 if wide else 2.0, 4.0 if wide else 2.0, float(autocast),
-        OPTIMIZER_BYTES[training.optimizer], float(training.offload == "parameters"),
+        OPTIMIZER_BYTES[training.optimizer], float(offloaded(training, engine) == "parameters"),
         float(training.offload != "none"),
     )  # fmt: skip
 

@@ -303,6 +303,17 @@ def test_offload_moves_bytes_to_the_host() -> None:
     assert bare.activations > 0
 
 
+def test_fsdp_offloads_all_or_nothing() -> None:
+    """One H200 held 7.83 GiB live and 11.44 reserved, whichever of the two was asked for."""
+    kind: dict[str, Any] = {
+        "engine": "fsdp", "sharding": "fsdp", "micro_batch_size": 2, "gradient_checkpointing": True,
+    }  # fmt: skip
+    states, whole = (run(QWEN_15B, offload=what, **kind) for what in ("optimizer", "parameters"))
+    assert states == whole
+    assert whole.peak_allocated / GIB == pytest.approx(7.83, rel=0.03)
+    assert whole.reserved / GIB == pytest.approx(11.44, rel=0.05)
+
+
 def test_tensor_parallel_splits_activations() -> None:
     one = run(engine="megatron", mixed_precision="bf16_master", micro_batch_size=4)
     eight = run(engine="megatron", mixed_precision="bf16_master", micro_batch_size=4, splits=(8,))

@@ -12,8 +12,8 @@ from typing import Any, cast
 from configurator.catalog import Gpu, load_catalog
 from configurator.cost import Cost, card_price, make_terms, plan_cost
 from configurator.cost.prices import Region
-from configurator.cost.terms import Terms
 from configurator.estimate import Estimate, estimate
+from configurator.recommend.tiers import load_tiers
 from configurator.scenario import parse_scenario
 from configurator.units import GIB
 
@@ -233,21 +233,21 @@ def card(q: Question) -> Values:
 
 
 @lru_cache(maxsize=64)
-def _terms(currency: str, region: str, utilisation: float) -> Terms:
+def _cost(
+    gpu: str, count: int, region: str = "any", utilisation: float = 0.5, tier: str = ""
+) -> Cost:
     place = cast("Region", region)  # as the article's file has it
-    return make_terms(currency=currency, region=place, utilisation=utilisation)
-
-
-@lru_cache(maxsize=64)
-def _cost(gpu: str, count: int, region: str, utilisation: float) -> Cost:
-    return plan_cost(gpu, count, terms=_terms("CNY", region, utilisation))
+    tiers = {each.id: each for each in load_tiers(load_catalog())}
+    rates = tiers[tier].rates(place) if tier else {}
+    terms = make_terms(currency="CNY", region=place, utilisation=utilisation, **rates)
+    return plan_cost(gpu, count, terms=terms)
 
 
 def price(q: Question) -> Values:
     """Dated price of ``count`` cards alone [CNY], and of the cards in a machine."""
     p = q.parameters
     gpu, count, region = p["gpu"], int(p.get("count", 1)), p.get("region", "any")
-    cost = _cost(gpu, count, region, 0.5)
+    cost = _cost(gpu, count, region)
     rate = cost.terms.rate
     elsewhere = card_price(load_catalog(), gpu, "any")
     return {
@@ -256,7 +256,6 @@ def price(q: Question) -> Values:
         "machine_low_cny": cost.purchase.low,
         "machine_high_cny": cost.purchase.high,
         "price_date": cost.card.date.isoformat(),
-        "price_condition": cost.card.condition,
         "anywhere_cny": float(elsewhere.amount.value) * rate * count if elsewhere else math.nan,
         "anywhere_date": elsewhere.date.isoformat() if elsewhere else "",
     }
@@ -265,13 +264,14 @@ def price(q: Question) -> Values:
 def cloud_ratio(q: Question) -> Values:
     """Own cost over three years as a share of renting the same cards, by time in use.
 
+    Own cost has the running rates of ``tier``: electricity, cooling, hosting, staff.
     Own cost is ``a + b·u`` with utilisation u, rent by the hour ``r·u``: a third is reached at
     ``u = a ÷ (r/3 − b)``, if that is at most 1.
     """
     p = q.parameters
-    gpu, count = p["gpu"], int(p.get("count", 1))
-    full = _cost(gpu, count, "any", 1.0)
-    half = _cost(gpu, count, "any", 0.5)
+    gpu, count, tier = p["gpu"], int(p.get("count", 1)), p["tier"]
+    full = _cost(gpu, count, utilisation=1.0, tier=tier)
+    half = _cost(gpu, count, tier=tier)
     out: Values = {"machine_cny": full.purchase.value, "price_date": full.card.date.isoformat()}
     for name in ("on_demand", "reserved"):
         for cost, label in ((half, "half"), (full, "full")):

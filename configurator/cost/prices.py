@@ -70,6 +70,16 @@ def _pool(
     return Range(middle, min(*lows, middle), max(*highs, middle)), max(dates), min(dates)
 
 
+def _valid(entries: Sequence[PurchasePrice]) -> list[PurchasePrice]:
+    """List prices that hold: the newest, since each replaces the one before.
+
+    A table's own date says nothing of its prices' age: those count where there are no others.
+    """
+    known = [e for e in entries if e.date_kind != "file"] or entries
+    newest = max((e.date for e in known if e.date is not None), default=None)
+    return [e for e in known if e.date == newest]
+
+
 def _least(entries: Iterable[PurchasePrice | CloudPrice]) -> Confidence:
     return max((e.confidence for e in entries), key=lambda c: _LEVELS[c])
 
@@ -93,9 +103,9 @@ def card_price(
     """Return what a card costs: the median of dated entries that are not of low confidence.
 
     Where there are none of the asked region and condition, in this order: low confidence, the
-    other condition, the list price (MSRP), a system's price over its cards; then the same from
-    other regions. Each step is noted. ``any`` condition is the cheaper of new and used. A system
-    of one card (a mini PC, a Mac) is that card's price.
+    other condition, the newest list price (MSRP), a system's price over its cards; then the same
+    from other regions. Each step is noted. ``any`` condition is the cheaper of new and used. A
+    system of one card (a mini PC, a Mac) is that card's price.
 
     Args:
         catalog: Facts.
@@ -123,6 +133,8 @@ def card_price(
                     continue
                 sure = [e for e in given if e.confidence != "low"]
                 used = sure or given
+                if wanted == "list":
+                    used = _valid(used)
                 amount, newest, oldest = _pool(catalog, used, counts)
                 codes = [*notes, *away]
                 if not sure:

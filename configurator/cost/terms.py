@@ -87,6 +87,7 @@ def make_terms(
     years: int = DEFAULT_YEARS,
     utilisation: float = DEFAULT_UTILISATION,
     tariff_per_kwh: float | None = None,
+    default_tariff: str | None = None,
     pue: float | None = None,
     default_pue: str | Sourced | None = None,
     hosting: str | None = None,
@@ -107,6 +108,8 @@ def make_terms(
         years: Of ownership.
         utilisation: Share of the time in use.
         tariff_per_kwh: Electricity, in ``currency``.
+        default_tariff: An entry of electricity.yaml, where ``tariff_per_kwh`` is None; None: what
+            companies of the region pay.
         pue: Power usage effectiveness.
         default_pue: An entry of electricity.yaml, or a figure, where ``pue`` is None.
         hosting: An entry of electricity.yaml; None: own room, nothing counted.
@@ -140,7 +143,7 @@ def make_terms(
     colocation = None if hosting_per_kw_month is None else hosting_per_kw_month * to_usd
     return Terms(
         currency, rate.value, rate.date, region, condition, years, utilisation,
-        resolve("tariff", tariff, rates.tariff_of_region[region]),
+        resolve("tariff", tariff, default_tariff or rates.tariff_of_region[region]),
         resolve("pue", pue, default_pue) if pue is not None or default_pue else Range.exact(1.0),
         resolve("hosting", colocation, hosting),
         resolve("staff", staff_share, staff, percent=True),

@@ -138,10 +138,10 @@ def cost_of(
 
 
 def _order(found: Search, at: Ints) -> Ints:
-    """Places of candidates from best to worst: objective, then cost, then speed."""
+    """Places of candidates from best to worst: objective, cost, speed, at last their number."""
     row = found.found.row[at]
     speed = np.nan_to_num(found.found.tokens_per_s[at])
-    return np.lexsort((-speed, found.sums.total.value[row], found.score[at]))
+    return np.lexsort((at, -speed, found.sums.total.value[row], found.score[at]))
 
 
 def _ranked(found: Search, place: int, mine: Ints, near: Ints) -> Plan:

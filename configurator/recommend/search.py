@@ -185,11 +185,11 @@ def tier_terms(request: Request, tier: Tier, catalog: Catalog) -> Terms:
     return make_terms(
         catalog, currency=request.currency, region=request.region, condition=request.condition,
         years=request.years, utilisation=request.utilisation,
-        tariff_per_kwh=request.tariff_per_kwh, pue=request.pue, default_pue=tier.pue,
-        hosting=tier.hosting, staff=tier.staff, hosting_per_kw_month=request.hosting_per_kw_month,
+        tariff_per_kwh=request.tariff_per_kwh, pue=request.pue,
+        hosting_per_kw_month=request.hosting_per_kw_month,
         other_purchase=request.tiers[tier.id].other_purchase if tier.id in request.tiers else None,
         staff_share=request.staff_share, support_share=request.support_share,
-        resale_share=request.resale_share,
+        resale_share=request.resale_share, **tier.rates(request.region),
     )  # fmt: skip
 
 

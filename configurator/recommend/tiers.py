@@ -9,7 +9,17 @@ from pydantic import Field
 
 from configurator.catalog import Catalog
 from configurator.cost.hosts import Part, Sourced, read_part
+from configurator.cost.prices import Region
 from configurator.recommend.request import Request, TierEdit
+
+
+class RegionalTariffs(Part):
+    """Entries of ``electricity.yaml`` by region."""
+
+    any: str
+    US: str
+    EU: str
+    China: str
 
 
 class Tier(Part):
@@ -28,6 +38,15 @@ class Tier(Part):
     pue: str | Sourced
     hosting: str | None
     staff: str | None
+    tariff_of_region: RegionalTariffs | None = None
+
+    def rates(self, region: Region) -> dict[str, Any]:
+        """Return the running rates that :func:`configurator.cost.make_terms` takes as defaults."""
+        tariffs = self.tariff_of_region
+        return {
+            "default_pue": self.pue, "hosting": self.hosting, "staff": self.staff,
+            "default_tariff": getattr(tariffs, region) if tariffs else None,
+        }  # fmt: skip
 
 
 class Tiers(Part):

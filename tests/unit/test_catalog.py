@@ -14,7 +14,7 @@ from configurator.catalog import Catalog, CatalogError, catalog_dir, load_catalo
 from configurator.errors import InputError
 from configurator.units import MIB
 
-TODAY = dt.date(2026, 11, 24)
+TODAY = dt.date(2026, 11, 29)
 
 MUST_HAVE_GPUS = [
     "rtx-3090",
@@ -319,7 +319,7 @@ def test_check_finds_no_error_in_the_shipped_catalog(catalog: Catalog) -> None:
 
 
 def test_version_is_the_newest_date(catalog: Catalog) -> None:
-    assert catalog.version == "20261124"
+    assert catalog.version == "20261129"
 
 
 @pytest.mark.parametrize(

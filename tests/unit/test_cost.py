@@ -22,7 +22,9 @@ from configurator.cost import (
     rental_price,
 )
 from configurator.cost.hosts import load_hosts
+from configurator.cost.prices import per_usd
 from configurator.errors import InputError
+from configurator.recommend.tiers import load_tiers
 
 CATALOG = load_catalog()
 PRICED = [gpu for gpu in CATALOG.gpus if card_price(CATALOG, gpu) and CATALOG.gpus[gpu].tdp_w]
@@ -241,3 +243,17 @@ def test_formulas_take_arrays_and_agree_with_scalars():
     assert math.isinf(formulas.break_even_month(100, 10, 5))
     assert formulas.nodes(9, 8) == 2
     assert formulas.bought(10, 8, owned=3) == 8
+
+
+def test_a_list_price_replaces_the_one_before():
+    """DGX Spark: 3,999 at launch, 4,699 from February 2026 on, never anything between."""
+    found = card_price(CATALOG, "gb10-dgx-spark")
+    assert found.amount.value == 4699
+
+
+def test_at_home_electricity_costs_what_households_pay():
+    tiers = {tier.id: tier for tier in load_tiers(CATALOG)}
+    home, firm = (make_terms(region="EU", **tiers[t].rates("EU")) for t in ("individual", "sme"))
+    rate = per_usd(CATALOG, "EUR")
+    assert home.tariff.value * rate == pytest.approx(0.2872)
+    assert firm.tariff.value * rate == pytest.approx(0.1902)

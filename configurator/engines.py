@@ -10,6 +10,12 @@ from pydantic import BaseModel, ConfigDict
 
 from configurator.catalog import catalog_dir, parse_yaml
 
+# llama.cpp's own formats for the same number of bits.
+NEAREST_GGUF: Mapping[str, str] = {
+    "fp8": "q8_0", "int8": "q8_0", "int4": "q4_k_m", "nf4": "q4_k_m", "mxfp4": "q4_k_m",
+    "nvfp4": "q4_k_m",
+}  # fmt: skip
+
 
 class Constant(BaseModel):
     """One measured or documented constant."""

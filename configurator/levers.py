@@ -13,11 +13,11 @@ from configurator.architecture import Architecture
 from configurator.catalog import load_catalog
 from configurator.engines import constant
 from configurator.estimate import Estimate
-from configurator.export.checkpoints import SCHEMES, is_native, prune_script, quantize_script
+from configurator.export.checkpoints import prune_script, quantizer
 from configurator.export.serving import drafts_itself
 from configurator.export.shell import Artifact, file_stem
 from configurator.memory.serving import OFFLOADING
-from configurator.parallelism import Split, legal_tensor_sizes
+from configurator.parallelism import Kind, Split, legal_tensor_sizes, splits_of_engine
 from configurator.performance.serving import TYPICAL_ACCEPTANCE, Speculative, static_share
 from configurator.scenario import ConfigModel, Scenario, SizeModel
 from configurator.units import GIB
@@ -32,8 +32,6 @@ CANNOT_OFFLOAD = {("parameters", "megatron"), ("optimizer", "fsdp")}
 SHARDED = ("zero1", "zero2", "zero3", "fsdp")
 # FSDP2 shards gradients with the states; DeepSpeed knows its own stages only.
 UNSHARED = {"fsdp": ("zero1",), "deepspeed": ("fsdp",)}
-# Engines that load LLM Compressor's checkpoints.
-QUANTISED = ("vllm", "sglang", "tensorrt_llm")
 # Cards that a split is tried with where there is only one.
 PAIR = 2
 # From here on vLLM takes larger chunks (0.24, engine/arg_utils.py).
@@ -178,21 +176,13 @@ def _quantisation(answer: Estimate) -> Iterator[Lever]:
     plain = "fp16" if gguf else "bf16"
     for code, precision in names.items():
         here = own in EIGHT_BIT if code == "weights_8bit" else own not in (*SIXTEEN_BIT, *EIGHT_BIT)
-        files = _quantiser(answer, own if here else precision)
+        files = quantizer(answer, own if here else precision)
         if here:
             yield Lever(code, "memory", off={"precision": plain}, files=files)
         elif code == "weights_8bit" and own not in SIXTEEN_BIT:
             yield Lever(code, "memory", reason="fewer_bits", values={"precision": own})
         else:
             yield Lever(code, "memory", {"precision": precision}, reason="quality", files=files)
-
-
-def _quantiser(answer: Estimate, precision: str) -> tuple[Artifact, ...]:
-    """What makes the checkpoint, where the engine reads such and the published one is another."""
-    engine, own = answer.scenario.engine, answer.precision == precision and is_native(answer)
-    if engine not in QUANTISED or own or precision not in SCHEMES:
-        return ()
-    return (Artifact("quantize.py", "python", quantize_script(answer, precision)),)
 
 
 def _cache(answer: Estimate) -> Iterator[Lever]:
@@ -314,8 +304,8 @@ def _parallel(answer: Estimate, split: Split) -> Iterator[Lever]:
     count = split.gpus if split.gpus > 1 else PAIR
     values = {"count": count}
     engine = scenario.engine
-    tensor_engines = ("vllm", "sglang", "tensorrt_llm", "megatron")
-    kinds: tuple[tuple[str, int], ...] = (
+    able = splits_of_engine(engine, scenario.is_training)
+    kinds: tuple[tuple[Kind, int], ...] = (
         ("tensor", split.tensor), ("pipeline", split.pipeline), ("data", split.data),
     )  # fmt: skip
     for kind, own in kinds:
@@ -324,13 +314,7 @@ def _parallel(answer: Estimate, split: Split) -> Iterator[Lever]:
             off = _split(split, **{kind: 1}, expert=_less(split, kind))
             yield Lever(code, "parallel", off=off, reason="split_in_use", values={"count": own})
             continue
-        if kind == "tensor" and engine not in tensor_engines:
-            yield Lever(code, "parallel", reason="engine_cannot", values={"engine": engine})
-            continue
-        if kind == "pipeline" and scenario.is_training and engine != "megatron":
-            yield Lever(code, "parallel", reason="engine_cannot", values={"engine": engine})
-            continue
-        if kind == "data" and engine == "llama_cpp":
+        if kind not in able:
             yield Lever(code, "parallel", reason="engine_cannot", values={"engine": engine})
             continue
         size = count
@@ -348,7 +332,7 @@ def _parallel(answer: Estimate, split: Split) -> Iterator[Lever]:
         yield Lever(code, "parallel", _split(split, **spread), reason=reason, values=values)
     if not arch.is_moe:
         yield Lever("expert_parallel", "parallel", reason="dense")
-    elif engine not in tensor_engines:
+    elif "expert" not in able:
         yield Lever(
             "expert_parallel", "parallel", reason="engine_cannot", values={"engine": engine}
         )

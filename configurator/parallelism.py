@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from configurator.architecture import Architecture
 from configurator.errors import InputError
@@ -10,6 +12,21 @@ from configurator.scenario import Hardware, Scenario
 
 # GPUs that one host joins when nothing faster does (a standard server or workstation board).
 HOST_GPUS = 8
+
+
+Kind = Literal["tensor", "pipeline", "expert", "data"]
+_ALL: tuple[Kind, ...] = ("tensor", "pipeline", "expert", "data")
+# How each engine lays a model over cards; copies beside each other are data parallel.
+ENGINE_SPLITS: Mapping[str, tuple[Kind, ...]] = {
+    "vllm": _ALL, "sglang": _ALL, "tensorrt_llm": _ALL, "megatron": _ALL,
+    "transformers": ("pipeline", "data"), "llama_cpp": ("pipeline", "data"),
+    "deepspeed": ("data",), "fsdp": ("data",),
+}  # fmt: skip
+
+
+def splits_of_engine(engine: str, is_training: bool) -> tuple[Kind, ...]:
+    """Kinds of split that an engine runs; transformers places layers for inference only."""
+    return ("data",) if engine == "transformers" and is_training else ENGINE_SPLITS[engine]
 
 
 @dataclass(frozen=True, slots=True)

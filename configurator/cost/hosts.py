@@ -146,17 +146,37 @@ class EngineCards(Part):
     confidence: Literal["high", "medium", "low"] = "medium"
 
     def serves(self, gpu: Gpu) -> bool:
-        """Whether the engine has kernels for the card's vendor and architecture."""
-        return gpu.vendor in self.vendors and gpu.architecture not in self.without_architectures
+        """Whether the engine has kernels for the card."""
+        return (
+            gpu.vendor in self.vendors
+            and gpu.architecture not in self.without_architectures
+            and _new_enough(gpu, self.least_compute_capability)
+        )
 
 
 class PrecisionCards(Part):
-    """Cards that a precision of weights runs on."""
+    """Cards and engines that a precision of weights runs on; None: whatever the rest allows."""
 
-    least_compute_capability: float
+    least_compute_capability: float | None = None
+    vendors: tuple[str, ...] | None = None
+    engines: tuple[str, ...] | None = None
     source: str
     date: dt.date
     confidence: Literal["high", "medium", "low"] = "medium"
+
+    def runs(self, gpu: Gpu, engine: str) -> bool:
+        """Whether an engine runs such weights on a card, natively or unpacked."""
+        return (
+            (self.vendors is None or gpu.vendor in self.vendors)
+            and (self.engines is None or engine in self.engines)
+            and _new_enough(gpu, self.least_compute_capability)
+        )
+
+
+def _new_enough(gpu: Gpu, least: float | None) -> bool:
+    if least is None or gpu.vendor != "NVIDIA" or gpu.compute_capability is None:
+        return True
+    return float(gpu.compute_capability) >= least
 
 
 class Hosts(Part):

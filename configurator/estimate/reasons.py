@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from configurator.architecture import Architecture
+from configurator.catalog import load_catalog
+from configurator.cost.hosts import load_hosts
 from configurator.device import Device
 from configurator.estimate.records import Input, Kv, Memory, Notice, Term
 from configurator.memory.serving import ServingMemory
 from configurator.memory.training import TrainingMemory
-from configurator.parallelism import HOST_GPUS, Split
+from configurator.parallelism import HOST_GPUS, Split, splits_of_engine
 from configurator.performance import ServingSpeed, TrainingSpeed
 from configurator.performance.coefficients import FAMILIES, coefficients, precision_class
 from configurator.performance.serving import compute_rates, first_rate
@@ -158,6 +160,34 @@ def training_speed_term(
     )  # fmt: skip
 
 
+# Warnings of what the engine does not do at all.
+CANNOT_RUN = frozenset(
+    {
+        "engine_unsupported", "precision_not_run", "no_tensor_parallel", "no_pipeline_parallel",
+        "no_expert_parallel",
+    }
+)  # fmt: skip
+
+
+def _cannot_run(scenario: Scenario, split: Split, precision: str) -> Iterator[Notice]:
+    """Say what the engine has no kernels for, or no way to split."""
+    engine, hardware = scenario.engine, scenario.hardware
+    if hardware is not None and isinstance(hardware.gpu, str):
+        catalog = load_catalog()
+        gpu, facts = catalog.gpu(hardware.gpu), load_hosts(catalog)
+        said = {"engine": engine, "gpu": gpu.name, "precision": precision}
+        rule = facts.precisions.get(precision)
+        if not facts.engines[engine].serves(gpu):
+            yield Notice("engine_unsupported", "error", said)
+        elif rule is not None and not rule.runs(gpu, engine):
+            yield Notice("precision_not_run", "error", said)
+    able = splits_of_engine(engine, scenario.is_training)
+    kinds = {"tensor": split.tensor, "pipeline": split.pipeline, "expert": split.expert}
+    for kind, size in kinds.items():
+        if size > 1 and kind not in able:
+            yield Notice(f"no_{kind}_parallel", "error", {"engine": engine, "size": size})
+
+
 def warnings_of(
     scenario: Scenario, arch: Architecture, device: Device, split: Split, precision: str,
     memory: Memory, kv: Kv | None,
@@ -191,6 +221,7 @@ def warnings_of(
             out.append(
                 Notice("kv_large", "info", {"share": memory.kv_cache_gib / memory.required_gib})
             )
+    out += _cannot_run(scenario, split, precision)
     rate = {"fp8": "fp8", "nvfp4": "fp4", "mxfp4": "fp4", "bf16": "bf16"}.get(precision)
     if rate and not device.rate(rate) > 0:
         out.append(

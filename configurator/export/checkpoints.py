@@ -5,37 +5,82 @@ from __future__ import annotations
 import json
 
 from configurator.estimate import Estimate
-from configurator.export.shell import DTYPES, file_stem, model_reference, note
+from configurator.export.shell import DTYPES, Artifact, file_stem, loader, model_reference, note
 
-# Of LLM Compressor; vLLM and SGLang load what it makes.
+# Of LLM Compressor.
 SCHEMES = {"fp8": "FP8_DYNAMIC", "int8": "W8A16", "int4": "W4A16", "nvfp4": "NVFP4"}
+# Which of them an engine loads: TensorRT-LLM reads none that leaves activations alone
+# (``update_quant_config_from_compressed_tensors``).
+LOADED = {"vllm": tuple(SCHEMES), "sglang": tuple(SCHEMES), "tensorrt_llm": ("fp8", "nvfp4")}
+# What an engine makes of a 16-bit checkpoint while it loads: precision and the method's name.
+ON_LOADING = {
+    "vllm": {"fp8": "fp8", "nf4": "bitsandbytes"},
+    "sglang": {"fp8": "fp8", "nf4": "bitsandbytes"},
+    "transformers": {"int8": "bitsandbytes", "int4": "bitsandbytes", "nf4": "bitsandbytes",
+                     "fp8": "fine-grained FP8"},
+}  # fmt: skip
+
+
+def _own(answer: Estimate) -> str:
+    """Precision that the published checkpoint is stored in."""
+    arch = answer.architecture
+    return arch.quantization.precision if arch.quantization else arch.native_precision
 
 
 def is_native(answer: Estimate) -> bool:
     """Whether the checkpoint itself is stored at the precision asked for."""
-    arch = answer.architecture
-    own = arch.quantization.precision if arch.quantization else arch.native_precision
-    return answer.precision == own
+    return answer.precision == _own(answer)
+
+
+def on_loading(answer: Estimate) -> str | None:
+    """Method by which the engine quantises a 16-bit checkpoint while it loads; None: not at all."""
+    if is_native(answer) or answer.architecture.quantization:
+        return None
+    return ON_LOADING.get(answer.scenario.engine, {}).get(answer.precision)
+
+
+def quantizer(answer: Estimate, precision: str) -> tuple[Artifact, ...]:
+    """Return what makes a checkpoint of a precision.
+
+    Nothing where no 16-bit one is published, or the engine would not load the result.
+    """
+    loaded = LOADED.get(answer.scenario.engine, ())
+    if answer.architecture.quantization or precision not in loaded:
+        return ()
+    return (Artifact("quantize.py", "python", quantize_script(answer, precision)),)
 
 
 def checkpoint_note(answer: Estimate) -> str:
-    """Say that a quantised checkpoint is needed where the engine cannot quantise on loading."""
-    loads = {"vllm": ("fp8", "nf4"), "sglang": ("fp8",)}.get(answer.scenario.engine, ())
-    if answer.precision in (*DTYPES, *loads) or is_native(answer):
+    """Say which checkpoint is needed where the published one does not load as asked."""
+    precision, own = answer.precision, _own(answer)
+    stored = answer.architecture.quantization is not None
+    if is_native(answer) or on_loading(answer) or (precision in DTYPES and not stored):
         return ""
-    return note(
-        f"Needs a checkpoint quantised to {answer.precision}: take a published one or make it "
-        f"with quantize.py, and name its folder here."
-    )
+    name = "and name its folder here."
+    if stored:
+        return note(
+            f"The published checkpoint is stored in {own}: take or make one in {precision}, {name}"
+        )
+    if quantizer(answer, precision):
+        return note(
+            f"Needs a checkpoint quantised to {precision}: take a published one or make it with "
+            f"quantize.py, {name}"
+        )
+    maker = ", or make one with NVIDIA Model Optimizer," if precision in ("int4", "int8") else ""
+    if answer.scenario.engine != "tensorrt_llm":
+        maker = ""
+    return note(f"Needs a checkpoint quantised to {precision}: take a published one{maker} {name}")
 
 
 def quantize_script(answer: Estimate, precision: str) -> str:
     """Return a script that makes a checkpoint of ``fp8``, ``int8``, ``int4`` or ``nvfp4``.
 
+    Use :func:`quantizer`, which knows whether that helps.
+
     Raises:
         KeyError: LLM Compressor has no scheme for the precision.
     """
-    scheme = SCHEMES[precision]
+    scheme, model = SCHEMES[precision], loader(answer)
     calibrated = precision in ("int4", "nvfp4")
     kind = "GPTQModifier" if precision == "int4" else "QuantizationModifier"
     module = "gptq" if precision == "int4" else "quantization"
@@ -45,14 +90,14 @@ def quantize_script(answer: Estimate, precision: str) -> str:
         else ""
     )
     return (
-        f'"""Quantise the weights to {precision}; vLLM and SGLang load the result."""\n\n'
+        f'"""Quantise the weights to {precision}; the command to serve names the result."""\n\n'
         "from llmcompressor import oneshot\n"
         f"from llmcompressor.modifiers.{module} import {kind}\n"
-        "from transformers import AutoModelForCausalLM, AutoTokenizer\n\n"
+        f"from transformers import {model}, AutoTokenizer\n\n"
         f"MODEL = {json.dumps(model_reference(answer))}\n"
         f"OUTPUT = {json.dumps(f'{file_stem(answer)}-{precision}')}\n\n"
         "tokenizer = AutoTokenizer.from_pretrained(MODEL)\n"
-        'model = AutoModelForCausalLM.from_pretrained(MODEL, dtype="auto")\n'
+        f'model = {model}.from_pretrained(MODEL, dtype="auto")\n'
         "oneshot(\n"
         "    model=model,\n"
         "    tokenizer=tokenizer,\n"
@@ -74,15 +119,16 @@ def prune_script(answer: Estimate, output: str, width: int) -> str:
         output: Folder of the narrower one.
         width: Channels that stay in each MLP.
     """
+    model = loader(answer)
     return (
         '"""Take the weakest channels out of every MLP; train the result again before use."""\n\n'
         "import torch\n"
-        "from transformers import AutoModelForCausalLM, AutoTokenizer\n\n"
+        f"from transformers import {model}, AutoTokenizer\n\n"
         f"MODEL = {json.dumps(model_reference(answer))}\n"
         f"OUTPUT = {json.dumps(output)}\n"
         f"WIDTH = {width}\n\n"
         "tokenizer = AutoTokenizer.from_pretrained(MODEL)\n"
-        'model = AutoModelForCausalLM.from_pretrained(MODEL, dtype="auto")\n'
+        f'model = {model}.from_pretrained(MODEL, dtype="auto")\n'
         'for mlp in (m for m in model.modules() if hasattr(m, "gate_proj")):\n'
         "    inward, outward = (mlp.gate_proj, mlp.up_proj), mlp.down_proj\n"
         "    strength = outward.weight.norm(dim=0)\n"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from configurator.estimate import Estimate
+from configurator.estimate import CANNOT_RUN, Estimate
 from configurator.export.serving import serving_files
 from configurator.export.shell import Artifact
 from configurator.export.training import training_files
@@ -11,7 +11,12 @@ from configurator.export.training import training_files
 def artifacts(answer: Estimate) -> tuple[Artifact, ...]:
     """Return the files that run an answered scenario, the one to start with first.
 
+    None where the engine does not run on the card or cannot split the model so: the answer's
+    warnings say why.
+
     Args:
         answer: Of :func:`configurator.estimate.estimate`; its engine decides what is made.
     """
+    if any(notice.code in CANNOT_RUN for notice in answer.warnings):
+        return ()
     return training_files(answer) if answer.scenario.is_training else serving_files(answer)

@@ -12,13 +12,17 @@ import shlex
 from collections.abc import Callable
 from typing import Any
 
+from configurator.catalog import load_catalog
+from configurator.engines import NEAREST_GGUF
 from configurator.estimate import Estimate
-from configurator.export.checkpoints import SCHEMES, checkpoint_note, is_native, quantize_script
+from configurator.export.checkpoints import checkpoint_note, on_loading, quantizer
+from configurator.export.layout import each_copy, layout_of, spread
 from configurator.export.shell import (
     DTYPES,
     Artifact,
     command,
     file_stem,
+    loader,
     model_reference,
     note,
     script,
@@ -26,9 +30,12 @@ from configurator.export.shell import (
 from configurator.memory import vllm
 from configurator.parallelism import HOST_GPUS
 
-GGUF = ("q8_0", "q6_k", "q5_k_m", "q4_k_m", "q4_0", "q3_k_m", "q2_k")
-
 CONFIG_FILE = "config.yaml"
+GGUF = ("q8_0", "q6_k", "q5_k_m", "q4_k_m", "q4_0", "q3_k_m", "q2_k")
+# TensorRT-LLM's ``max_num_tokens`` where none is given.
+STEP_TOKENS = 8192
+# Every copy on a host has a port of its own.
+OWN_PORT = ' \\\n  --port "$((8000 + copy))"'
 # Tokens that prompt lookup matches at most, and that llama.cpp's cache shares at least.
 LOOKUP_LENGTH, PREFIX_CHUNK = 4, 256
 
@@ -36,11 +43,6 @@ LOOKUP_LENGTH, PREFIX_CHUNK = 4, 256
 def drafts_itself(answer: Estimate) -> bool:
     """Whether the model brings layers that draft its next tokens."""
     return bool(answer.architecture.mtp_groups)
-
-
-def _spread(answer: Estimate) -> bool:
-    """Whether experts span more ranks than attention: data-parallel attention in one group."""
-    return answer.split.expert > answer.split.tensor
 
 
 def _host_gib(answer: Estimate) -> int | None:
@@ -75,12 +77,13 @@ def _vllm_sequences(answer: Estimate) -> int | None:
 
 def vllm_command(answer: Estimate) -> str:
     """Return the ``vllm serve`` command."""
-    inference, split = answer.scenario.serving, answer.split
-    quantization = None
-    if not is_native(answer):
-        quantization = {"fp8": "fp8", "nf4": "bitsandbytes"}.get(answer.precision)
-    across = split.tensor * split.pipeline > HOST_GPUS
-    kv = {"fp8": "fp8", "int8": "int8_per_token_head"}.get(answer.scenario.kv_cache_precision)
+    inference, split, layout = answer.scenario.serving, answer.split, layout_of(answer)
+    # With ``--data-parallel-size`` experts are spread over all ranks; else it makes plain copies.
+    loop = answer.architecture.is_moe and not spread(answer)
+    ranks = split.data if spread(answer) else max(1, layout.here)
+    kv = {"fp8": "fp8", "int8": "int8_per_token_head", "bf16": "bfloat16"}.get(
+        answer.scenario.kv_cache_precision
+    )
     draft = None
     if inference.speculative_tokens:
         method: dict[str, Any] = {"method": "mtp"}
@@ -91,19 +94,24 @@ def vllm_command(answer: Estimate) -> str:
     if answer.scenario.kv_cache_precision in ("q8_0", "q4_0"):
         out += note(f"vLLM has no {answer.scenario.kv_cache_precision} cache: FP8 is the nearest.")
         kv = "fp8"
-    if across:
+    if layout.span > 1:
         out += note("One copy spans several hosts: start a Ray cluster on all of them first.")
-    return out + command(
+    out += layout.hint()
+    line = command(
         ["vllm", "serve", model_reference(answer)],
         [
             ("--dtype", DTYPES.get(answer.precision)),
-            ("--quantization", quantization),
+            ("--quantization", on_loading(answer)),
             ("--kv-cache-dtype", kv),
             ("--tensor-parallel-size", split.tensor),
             ("--pipeline-parallel-size", split.pipeline if split.pipeline > 1 else None),
-            ("--data-parallel-size", split.data if split.data > 1 else None),
+            ("--data-parallel-size", ranks if ranks > 1 and not loop else None),
+            ("--data-parallel-backend", "ray" if ranks > 1 and layout.span > 1 else None),
             ("--enable-expert-parallel", split.expert > 1),
-            ("--distributed-executor-backend", "ray" if across else None),
+            (
+                "--distributed-executor-backend",
+                "ray" if split.tensor * split.pipeline > HOST_GPUS else None,
+            ),
             ("--max-model-len", _served_context(answer)),
             ("--gpu-memory-utilization", inference.gpu_memory_utilization),
             ("--max-num-batched-tokens", inference.max_num_batched_tokens),
@@ -113,58 +121,68 @@ def vllm_command(answer: Estimate) -> str:
             ("--speculative-config", draft),
         ],
     )
+    return out + (each_copy(layout, line + OWN_PORT) if loop and layout.here > 1 else line)
 
 
 def sglang_command(answer: Estimate) -> str:
     """Return the SGLang server command."""
-    inference, split = answer.scenario.serving, answer.split
-    spread = _spread(answer)
-    tensor = split.tensor * split.data if spread else split.tensor
+    inference, split, layout = answer.scenario.serving, answer.split, layout_of(answer)
+    together = spread(answer)
+    # One group's limits are for all its ranks together, copies' for each.
+    ranks = split.data if together else 1
+    copies = split.data if together else max(1, layout.here)
     drafted = inference.speculative_tokens
     own = bool(drafted) and drafts_itself(answer)
-    online_fp8 = answer.precision == "fp8" and not is_native(answer)
+    method = on_loading(answer)
+    step, running = inference.max_num_batched_tokens, inference.max_num_seqs
+    if drafted and running is None:  # else no more than 48 run at once
+        running = math.ceil(inference.concurrency / split.data)
+    kv, asked = {"fp8": "fp8_e4m3", "bf16": "bf16"}, answer.scenario.kv_cache_precision
     out = checkpoint_note(answer)
+    if asked in ("int8", "q8_0", "q4_0"):
+        out += note(f"SGLang has no {asked} cache: FP8 is the nearest.")
+        kv[asked] = "fp8_e4m3"
+    out += layout.hint()
+    if layout.span > 1:
+        out += note(
+            f"On each of the {layout.span} hosts of a copy; set NODE_RANK (0, 1, …) and "
+            "MASTER_ADDR there."
+        )
     if inference.prefix_cache_share:
         out += note("Prompts that begin alike share their cache by default (RadixAttention).")
-    return out + command(
+    line = command(
         ["python", "-m", "sglang.launch_server", "--model-path", model_reference(answer)],
         [
             ("--dtype", DTYPES.get(answer.precision)),
-            ("--quantization", "fp8" if online_fp8 else None),
-            ("--kv-cache-dtype", {"fp8": "fp8_e4m3"}.get(answer.scenario.kv_cache_precision)),
-            ("--tp-size", tensor),
+            ("--quantization", method),
+            ("--load-format", method if method == "bitsandbytes" else None),
+            ("--kv-cache-dtype", kv.get(asked)),
+            ("--tp-size", split.tensor * ranks),
             ("--pp-size", split.pipeline if split.pipeline > 1 else None),
-            ("--dp-size", split.data if split.data > 1 else None),
-            ("--enable-dp-attention", spread),
+            ("--dp-size", copies if copies > 1 else None),
+            ("--enable-dp-attention", together),
             ("--ep-size", split.expert if split.expert > 1 else None),
             ("--context-length", _served_context(answer)),
             ("--mem-fraction-static", inference.gpu_memory_utilization),
-            ("--chunked-prefill-size", inference.max_num_batched_tokens),
-            ("--max-running-requests", inference.max_num_seqs),
+            ("--chunked-prefill-size", step and step * ranks),
+            ("--max-running-requests", running and running * ranks),
             ("--cpu-offload-gb", _host_gib(answer)),
             ("--speculative-algorithm", ("EAGLE" if own else "NGRAM") if drafted else None),
             ("--speculative-num-steps", drafted if own else None),
             ("--speculative-eagle-topk", 1 if own else None),
             ("--speculative-num-draft-tokens", drafted + 1 if drafted else None),
+            ("--nnodes", layout.span if layout.span > 1 else None),
         ],
     )
-
-
-def _copies(answer: Estimate, line: str) -> str:
-    """Return a command run once for each copy of the model, each on its own cards."""
-    cards = answer.split.tensor * answer.split.pipeline
-    return (
-        f"for copy in $(seq 0 {answer.split.data - 1}); do\n"
-        f"first=$((copy * {cards}))\n"
-        f'CUDA_VISIBLE_DEVICES="$(seq -s , "$first" $((first + {cards - 1})))" \\\n'
-        f"{line} &\ndone\nwait"
-    )
+    if layout.span > 1:
+        line += ' \\\n  --node-rank "$NODE_RANK" \\\n  --dist-init-addr "$MASTER_ADDR:5000"'
+    return out + line
 
 
 def tensorrt_llm_config(answer: Estimate) -> dict[str, Any]:
     """Return what ``trtllm-serve`` takes from a file only; empty where defaults do."""
     inference, out = answer.scenario.serving, dict[str, Any]()
-    if _spread(answer):
+    if spread(answer):
         out["enable_attention_dp"] = True
     cache: dict[str, Any] = {}
     if answer.scenario.kv_cache_precision == "fp8":
@@ -175,7 +193,8 @@ def tensorrt_llm_config(answer: Estimate) -> dict[str, Any]:
         if inference.gpu_memory_utilization:
             cache["free_gpu_memory_fraction"] = inference.gpu_memory_utilization
         out["kv_cache_config"] = cache
-    if inference.max_num_batched_tokens:
+    step = inference.max_num_batched_tokens
+    if step or inference.input_tokens > STEP_TOKENS:  # else longer prompts are refused
         out["enable_chunked_prefill"] = True
     if inference.speculative_tokens and drafts_itself(answer):
         out["speculative_config"] = {
@@ -191,13 +210,20 @@ def tensorrt_llm_config(answer: Estimate) -> dict[str, Any]:
 
 def tensorrt_llm_command(answer: Estimate) -> str:
     """Return the ``trtllm-serve`` command, once for each copy of the model."""
-    inference, split = answer.scenario.serving, answer.split
-    spread = _spread(answer)
-    copies = 1 if spread else split.data
-    out = command(
-        ["trtllm-serve", model_reference(answer)],
+    inference, split, layout = answer.scenario.serving, answer.split, layout_of(answer)
+    start = ["trtllm-serve", model_reference(answer)]
+    out = checkpoint_note(answer) + layout.hint()
+    if answer.scenario.kv_cache_precision in ("int8", "q8_0", "q4_0"):
+        out += note("The cache stays in 16 bit: FP8 is the only smaller one offered here.")
+    if layout.span > 1:
+        out += note("hosts.txt names the hosts, one a line; MPI starts a process for each card.")
+        each = -(-layout.cards // layout.span)
+        start = ["mpirun", "-np", str(layout.cards), "-N", str(each), "--hostfile", "hosts.txt",
+                 "trtllm-llmapi-launch", *start]  # fmt: skip
+    line = command(
+        start,
         [
-            ("--tp_size", split.tensor * split.data if spread else split.tensor),
+            ("--tp_size", split.tensor * split.data if spread(answer) else split.tensor),
             ("--pp_size", split.pipeline if split.pipeline > 1 else None),
             ("--ep_size", split.expert if split.expert > 1 else None),
             ("--max_seq_len", _served_context(answer)),
@@ -207,23 +233,27 @@ def tensorrt_llm_command(answer: Estimate) -> str:
             ("--config", CONFIG_FILE if tensorrt_llm_config(answer) else None),
         ],
     )
-    if copies > 1:
-        ready = note("Each copy has its own cards and port; put a load balancer before them.")
-        out = ready + _copies(answer, out + ' \\\n  --port "$((8000 + copy))"')
-    return checkpoint_note(answer) + out
+    if layout.here > 1:
+        out += note("Each copy has its own cards and port; put a load balancer before them.")
+        line = each_copy(layout, line + OWN_PORT)
+    return out + line
 
 
 def llama_cpp_command(answer: Estimate) -> str:
     """Return the commands that make the GGUF file and serve it with ``llama-server``."""
-    scenario, split = answer.scenario, answer.split
+    scenario, split, layout = answer.scenario, answer.split, layout_of(answer)
     drafts = scenario.serving.speculative_tokens
     own = bool(drafts) and drafts_itself(answer)
     inference, model, stem = scenario.serving, model_reference(answer), file_stem(answer)
-    kind = answer.precision if answer.precision in GGUF else DTYPES.get(answer.precision, "bf16")
+    kind = answer.precision if answer.precision in GGUF else DTYPES.get(answer.precision, "")
+    lines = []
+    if not kind:
+        kind = NEAREST_GGUF.get(answer.precision, "q8_0")
+        lines.append(note(f"llama.cpp has no {answer.precision}: {kind} is the nearest.").rstrip())
     outtype = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}.get(kind, "bf16")
     full = f"{stem}-{outtype}.gguf"
-    slots = min(inference.concurrency, inference.max_num_seqs or inference.concurrency)
-    lines = []
+    wanted = -(-inference.concurrency // split.data)
+    slots = min(wanted, inference.max_num_seqs or wanted)
     local = model.startswith("./")
     folder = model if local else stem
     if not local:
@@ -238,65 +268,74 @@ def llama_cpp_command(answer: Estimate) -> str:
         lines.append(shlex.join(["llama-quantize", full, served, kind.upper()]))
     cache = {"q8_0": "q8_0", "q4_0": "q4_0", "fp16": "f16", "bf16": "bf16", "fp32": "f32",
              "fp8": "q8_0", "int8": "q8_0"}.get(scenario.kv_cache_precision)  # fmt: skip
-    lines.append(
-        command(
-            ["llama-server", "--model", served],
-            [
-                ("--n-gpu-layers", _gpu_layers(answer)),
-                ("--n-cpu-moe", _host_layers(answer, "experts_on_host") * split.pipeline or None),
-                ("--split-mode", "layer" if split.gpus > 1 else "none"),
-                ("--ctx-size", _served_context(answer) * slots),
-                ("--parallel", slots),
-                ("--ubatch-size", inference.max_num_batched_tokens),
-                ("--flash-attn", "on"),
-                ("--cache-type-k", cache),
-                ("--cache-type-v", cache),
-                ("--cache-reuse", PREFIX_CHUNK if inference.prefix_cache_share else None),
-                ("--spec-type", ("draft-mtp" if own else "ngram-simple") if drafts else None),
-                ("--spec-draft-n-max", drafts if own else None),
-                ("--spec-ngram-simple-size-m", drafts if drafts and not own else None),
-            ],
-        )
+    ready = layout.hint()
+    if layout.here > 1:
+        ready += note("Each copy has its own cards and port; put a load balancer before them.")
+    server = command(
+        ["llama-server", "--model", served],
+        [
+            ("--n-gpu-layers", _gpu_layers(answer)),
+            ("--n-cpu-moe", _host_layers(answer, "experts_on_host") * split.pipeline or None),
+            ("--split-mode", "layer" if split.pipeline > 1 else "none"),
+            ("--ctx-size", _served_context(answer) * slots),
+            ("--parallel", slots),
+            ("--batch-size", inference.max_num_batched_tokens),
+            ("--ubatch-size", inference.max_num_batched_tokens),
+            ("--flash-attn", "on"),
+            ("--cache-type-k", cache),
+            ("--cache-type-v", cache),
+            ("--cache-reuse", PREFIX_CHUNK if inference.prefix_cache_share else None),
+            ("--spec-type", ("draft-mtp" if own else "ngram-simple") if drafts else None),
+            ("--spec-draft-n-max", drafts if own else None),
+            ("--spec-ngram-simple-size-m", drafts if drafts and not own else None),
+        ],
     )
+    lines.append(ready + each_copy(layout, server + OWN_PORT * (layout.here > 1)))
     return "\n".join(lines)
+
+
+def _has_cuda(answer: Estimate) -> bool:
+    """Whether PyTorch calls the card "cuda", as it does AMD's."""
+    hardware = answer.scenario.hardware
+    if hardware is None or not isinstance(hardware.gpu, str):
+        return True
+    return load_catalog().gpu(hardware.gpu).vendor in ("NVIDIA", "AMD")
 
 
 def transformers_script(answer: Estimate) -> str:
     """Return a Python script that loads the model with transformers and generates."""
-    inference = answer.scenario.serving
-    drafts = ""
-    if inference.speculative_tokens:  # one prompt at a time only
-        drafts = f"        prompt_lookup_num_tokens={inference.speculative_tokens},\n"
-    load = ""
-    extra_import = ""
-    if answer.precision in ("int8", "nf4", "int4") and not is_native(answer):
-        extra_import = ", BitsAndBytesConfig"
-        load = (
-            "    quantization_config=BitsAndBytesConfig(load_in_8bit=True),\n"
-            if answer.precision == "int8"
-            else (
-                "    quantization_config=BitsAndBytesConfig(\n"
-                '        load_in_4bit=True, bnb_4bit_quant_type="nf4",\n'
-                "        bnb_4bit_compute_dtype=torch.bfloat16,\n"
-                "    ),\n"
-            )
-        )
-    dtype = DTYPES.get(answer.precision, "bfloat16")
-    place = "auto" if answer.split.pipeline > 1 or _host_layers(answer) else "cuda"
+    inference, model = answer.scenario.serving, loader(answer)
     prompts = -(-inference.concurrency // answer.split.data)
+    drafts = ""
+    if inference.speculative_tokens and prompts == 1:  # one prompt at a time only
+        drafts = f"        prompt_lookup_num_tokens={inference.speculative_tokens},\n"
+    imports, load = [model, "AutoTokenizer"], ""
+    if method := on_loading(answer):
+        made = "FineGrainedFP8Config" if answer.precision == "fp8" else "BitsAndBytesConfig"
+        how = {"int8": "load_in_8bit=True"}.get(answer.precision, "")
+        if method == "bitsandbytes" and not how:
+            how = (
+                '\n        load_in_4bit=True, bnb_4bit_quant_type="nf4",\n'
+                "        bnb_4bit_compute_dtype=torch.bfloat16,\n    "
+            )
+        imports.append(made)
+        load = f"    quantization_config={made}({how}),\n"
+    dtype = DTYPES.get(answer.precision, "bfloat16")
+    whole = answer.split.pipeline == 1 and not _host_layers(answer) and _has_cuda(answer)
+    place = "cuda" if whole else "auto"
     return (
         '"""Generate with transformers."""\n\n'
+        f"{checkpoint_note(answer)}"
         "import torch\n"
-        f"from transformers import AutoModelForCausalLM, AutoTokenizer{extra_import}\n\n"
+        f"from transformers import {', '.join(sorted(imports))}\n\n"
         f"MODEL = {json.dumps(model_reference(answer))}\n\n"
         'tokenizer = AutoTokenizer.from_pretrained(MODEL, padding_side="left")\n'
         "if tokenizer.pad_token is None:\n"
         "    tokenizer.pad_token = tokenizer.eos_token\n"
-        "model = AutoModelForCausalLM.from_pretrained(\n"
+        f"model = {model}.from_pretrained(\n"
         "    MODEL,\n"
         f"    dtype=torch.{dtype},\n"
         f"    device_map={json.dumps(place)},\n"
-        '    attn_implementation="sdpa",\n'
         f"{load}"
         ")\n"
         f'prompts = ["What does a GPU\'s memory hold?"] * {prompts}\n'
@@ -318,9 +357,11 @@ def serving_files(answer: Estimate) -> tuple[Artifact, ...]:
     scenario = answer.scenario
     if scenario.engine == "transformers":
         one = Artifact("generate.py", "python", transformers_script(answer))
-        if answer.split.data == 1:
+        layout = layout_of(answer)
+        if layout.copies == 1:
             return (one,)
-        return Artifact("generate.sh", "bash", script(_copies(answer, "python generate.py"))), one
+        text = layout.hint() + each_copy(layout, "python generate.py")
+        return Artifact("generate.sh", "bash", script(text)), one
     commands: dict[str, Callable[[Estimate], str]] = {
         "vllm": vllm_command, "sglang": sglang_command, "llama_cpp": llama_cpp_command,
         "tensorrt_llm": tensorrt_llm_command,
@@ -329,7 +370,6 @@ def serving_files(answer: Estimate) -> tuple[Artifact, ...]:
     if scenario.engine == "tensorrt_llm" and (config := tensorrt_llm_config(answer)):
         # JSON is YAML too.
         out.append(Artifact(CONFIG_FILE, "yaml", json.dumps(config, indent=2) + "\n"))
-    if checkpoint_note(answer) and answer.precision in SCHEMES:
-        text = quantize_script(answer, answer.precision)
-        out.append(Artifact("quantize.py", "python", text))
+    if checkpoint_note(answer):
+        out += quantizer(answer, answer.precision)
     return tuple(out)

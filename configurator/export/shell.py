@@ -40,6 +40,13 @@ def model_reference(answer: Estimate) -> str:
     return f"./{name}" if not name or name.startswith("-") else name
 
 
+def loader(answer: Estimate) -> str:
+    """Return the transformers class that loads the model; models that see have one of their own."""
+    arch = answer.architecture
+    sees = arch.vision_parameters or "_vl" in arch.model_type or arch.model_type == "mistral3"
+    return "AutoModelForImageTextToText" if sees else "AutoModelForCausalLM"
+
+
 def file_stem(answer: Estimate) -> str:
     """Return the model's name as a safe file name."""
     stem = re.sub(r"[^A-Za-z0-9._-]+", "-", PurePosixPath(model_reference(answer)).name)

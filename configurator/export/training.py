@@ -10,13 +10,15 @@ import shlex
 from typing import Any
 
 from configurator.estimate import Estimate
+from configurator.export.megatron import megatron_command
 from configurator.export.shell import (
+    DTYPES,
     Artifact,
     command,
+    loader,
     model_reference,
     note,
     script,
-    with_options,
 )
 from configurator.parallelism import HOST_GPUS
 
@@ -56,10 +58,13 @@ def training_script(answer: Estimate) -> str:
     dtype = "float32" if wide and not adapters else "bfloat16"
     if mode == "amp_fp16" and adapters:
         dtype = "float16"
-    imports = ["AutoModelForCausalLM", "AutoTokenizer", "Trainer", "TrainingArguments",
+    imports = [loader(answer), "AutoTokenizer", "Trainer", "TrainingArguments",
                "default_data_collator"]  # fmt: skip
+    eight = answer.precision == "int8"
     if qlora:
         imports.insert(2, "BitsAndBytesConfig")
+    if adapters and answer.precision == "fp32":
+        dtype = "float32"
     lines = ['"""Train on texts, one JSON object {"text": …} a line in ' + DATA_FILE + '."""', ""]
     lines += ["import torch", "from datasets import load_dataset"]
     if adapters:
@@ -85,9 +90,13 @@ def training_script(answer: Estimate) -> str:
     lines += [f"    {name}={value}," for name, value in _arguments(answer, fsdp, deepspeed)]
     lines += [")", ""]
     lines += ["tokenizer = AutoTokenizer.from_pretrained(MODEL)"]
-    lines += ["model = AutoModelForCausalLM.from_pretrained(", "    MODEL,"]
-    lines += [f"    dtype=torch.{dtype},", '    attn_implementation="sdpa",']
-    if qlora:
+    if adapters and not qlora and answer.precision not in DTYPES:
+        lines += [f"# MODEL must name a checkpoint in {answer.precision}, as the base is to be."]
+    lines += [f"model = {loader(answer)}.from_pretrained(", "    MODEL,"]
+    lines += [f"    dtype=torch.{dtype},"]
+    if qlora and eight:
+        lines += ["    quantization_config=BitsAndBytesConfig(load_in_8bit=True),"]
+    elif qlora:
         lines += [
             "    quantization_config=BitsAndBytesConfig(",
             '        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,',
@@ -250,6 +259,15 @@ def accelerate_config(answer: Estimate) -> str:
         f"mixed_precision: '{precision}'",
         f"num_machines: {hosts}",
         f"num_processes: {hosts * per_host}",
+        *(
+            [
+                "main_process_ip: ''  # the first host's",
+                "main_process_port: 29500",
+                "# machine_rank: 0, 1, … on each host",
+            ]
+            if hosts > 1
+            else []
+        ),
         "machine_rank: 0",
         "main_training_function: main",
         "fsdp_config:",
@@ -263,8 +281,8 @@ def accelerate_config(answer: Estimate) -> str:
 def _hosts(answer: Estimate) -> tuple[int, int]:
     """Hosts and processes a host."""
     gpus = answer.split.gpus
-    hosts = -(-gpus // HOST_GPUS)
-    return hosts, -(-gpus // hosts)
+    per_host = next(n for n in range(min(gpus, HOST_GPUS), 0, -1) if gpus % n == 0)
+    return gpus // per_host, per_host
 
 
 def torchrun_line(answer: Estimate, script: str = "train.py") -> str:
@@ -289,70 +307,6 @@ def torchrun_line(answer: Estimate, script: str = "train.py") -> str:
     )
 
 
-def _megatron_optimizer(answer: Estimate) -> list[tuple[str, Any]]:
-    """Options of sharding beyond the optimizer (Megatron-FSDP) and of its states."""
-    fitting = answer.scenario.fitting
-    part = {"zero2": "optim_grads", "zero3": "optim_grads_params", "fsdp": "optim_grads_params"}
-    strategy = part.get(fitting.sharding)
-    small = fitting.optimizer in ("adamw_8bit", "paged_adamw_8bit")
-    offload = fitting.offload != "none"
-    return [
-        ("--use-megatron-fsdp", strategy is not None),
-        ("--data-parallel-sharding-strategy", strategy),
-        ("--no-gradient-accumulation-fusion", strategy is not None),
-        ("--ckpt-format", "fsdp_dtensor" if strategy else None),
-        ("--use-precision-aware-optimizer", small or offload),
-        ("--exp-avg-dtype", "fp8" if small else None),
-        ("--exp-avg-sq-dtype", "fp8" if small else None),
-        ("--optimizer-cpu-offload", offload),
-    ]
-
-
-def megatron_command(answer: Estimate) -> str:
-    """Return the Megatron-LM pre-training command for a Llama-like model."""
-    fitting, arch, split = answer.scenario.fitting, answer.architecture, answer.split
-    layer = next((g.layer for g in arch.groups if g.layer.heads), arch.groups[0].layer)
-    grouped = layer.kv_heads and layer.kv_heads != layer.heads
-    batch = fitting.micro_batch_size * fitting.gradient_accumulation * split.data
-    sharded, offloaded = fitting.sharding not in ("none", "ddp"), fitting.offload != "none"
-    options: list[tuple[str, Any]] = [
-        ("--use-mcore-models", True),
-        ("--num-layers", arch.num_layers),
-        ("--hidden-size", arch.hidden_size),
-        ("--ffn-hidden-size", layer.ffn),
-        ("--num-attention-heads", layer.heads),
-        ("--group-query-attention", bool(grouped)),
-        ("--num-query-groups", layer.kv_heads if grouped else None),
-        ("--num-experts", arch.experts if arch.is_moe else None),
-        ("--moe-router-topk", layer.experts_per_token or None),
-        ("--seq-length", fitting.sequence_length),
-        ("--max-position-embeddings", fitting.sequence_length),
-        ("--position-embedding-type", "rope"),
-        ("--normalization", "RMSNorm"),
-        ("--swiglu", layer.gated),
-        ("--disable-bias-linear", True),
-        ("--untie-embeddings-and-output-weights", not arch.tied_embeddings),
-        ("--tensor-model-parallel-size", split.tensor),
-        ("--pipeline-model-parallel-size", split.pipeline),
-        ("--expert-model-parallel-size", split.expert if split.expert > 1 else None),
-        ("--sequence-parallel", split.tensor > 1),
-        ("--use-distributed-optimizer", sharded or offloaded),
-        *_megatron_optimizer(answer),
-        ("--micro-batch-size", fitting.micro_batch_size),
-        ("--global-batch-size", batch),
-        ("--bf16", fitting.mixed_precision != "fp32"),
-        ("--recompute-granularity", "full" if fitting.gradient_checkpointing else None),
-        ("--recompute-method", "uniform" if fitting.gradient_checkpointing else None),
-        ("--recompute-num-layers", 1 if fitting.gradient_checkpointing else None),
-        ("--lr", "3e-4"),
-        ("--train-iters", 1000),
-        ("--tokenizer-type", "HuggingFaceTokenizer"),
-        ("--tokenizer-model", model_reference(answer)),
-        ("--data-path", "data_text_document"),
-    ]
-    return with_options(torchrun_line(answer, "pretrain_gpt.py"), options)
-
-
 def _json(value: Any) -> str:
     return json.dumps(value, indent=2) + "\n"
 
@@ -361,7 +315,8 @@ def training_files(answer: Estimate) -> tuple[Artifact, ...]:
     """Return the files of a training run, the one to start with first."""
     scenario = answer.scenario
     if scenario.engine == "megatron":
-        return (Artifact("train.sh", "bash", script(megatron_command(answer))),)
+        text = megatron_command(answer, torchrun_line(answer, "pretrain_gpt.py"))
+        return (Artifact("train.sh", "bash", script(text)),)
     out = [
         Artifact("train.sh", "bash", script(torchrun_line(answer))),
         Artifact("train.py", "python", training_script(answer)),

@@ -22,6 +22,7 @@ import numpy as np
 from configurator.architecture import Architecture
 from configurator.catalog import Catalog, load_catalog
 from configurator.cost.prices import Price
+from configurator.engines import NEAREST_GGUF
 from configurator.errors import InputError
 from configurator.estimate import architecture_of, held_memory, served_precisions
 from configurator.intervals import interval
@@ -35,9 +36,6 @@ from configurator.recommend.search import NATIVE_FIRST, card_id, card_prices, ca
 from configurator.scenario import Hardware, Inference, Scenario
 
 Split = Literal["alone", "equal", "layers"]
-# llama.cpp's own formats for the same number of bits.
-GGUF = {"fp8": "q8_0", "int8": "q8_0", "int4": "q4_k_m", "nf4": "q4_k_m", "mxfp4": "q4_k_m",
-        "nvfp4": "q4_k_m"}  # fmt: skip
 # Engines that can be told how many layers each card holds.
 LAYER_ENGINES = ("llama_cpp", "vllm")
 # Numbers of one kind of card that are tried beyond eight.
@@ -267,7 +265,7 @@ def upgrades(
 
 def _format(precision: str, engine: str) -> str:
     """The same number of bits as the engine has it."""
-    return GGUF.get(precision, precision) if engine == "llama_cpp" else precision
+    return NEAREST_GGUF.get(precision, precision) if engine == "llama_cpp" else precision
 
 
 def _lineups(cards: Mapping[str, int], catalog: Catalog) -> list[dict[str, int]]:

@@ -277,8 +277,7 @@ def card_mask(
             ("not_sold", request.region not in ("any", *sold.get(gpu.id, (request.region,)))),
             ("export", request.export_limits and request.region == "China"
              and cards.tpp[place] >= threshold and gpu.vendor in ("NVIDIA", "AMD", "Intel")),
-            ("engine", not engine.serves(gpu)
-             or not _runs(gpu, engine.least_compute_capability)),
+            ("engine", not engine.serves(gpu)),
             ("no_price", price is None),
             ("unsure_price", request.sure_prices and price is not None
              and price.confidence == "low"),
@@ -293,30 +292,19 @@ def card_mask(
     base = keep[rows.card] & (has_ecc[rows.card] | ~wants_ecc[rows.tier])
     out_of: list[Flags] = []
     for variant in variants_of(request, arch):
-        rule = facts.precisions.get(variant.precision)
-        least = None if rule is None else rule.least_compute_capability
-        runs = np.array([_runs(gpu, least) for gpu in cards.gpus])
+        name = request.scenario.engine
+        runs = np.array([card_runs(catalog, gpu, name, variant.precision) for gpu in cards.gpus])
         for index in np.flatnonzero(keep & ~runs):
             rejected.setdefault(cards.gpus[int(index)].id, "precision")
         out_of.append(base & runs[rows.card])
     return rejected, tuple(out_of)
 
 
-def _runs(gpu: Gpu, least: float | None) -> bool:
-    if least is None or gpu.vendor != "NVIDIA" or gpu.compute_capability is None:
-        return True
-    return float(gpu.compute_capability) >= least
-
-
 def card_runs(catalog: Catalog, gpu: Gpu, engine: str, precision: str) -> bool:
     """Return whether an engine runs on a card, and a precision of weights on both."""
     facts = load_hosts(catalog)
     rule, kind = facts.precisions.get(precision), facts.engines[engine]
-    return (
-        kind.serves(gpu)
-        and _runs(gpu, kind.least_compute_capability)
-        and _runs(gpu, rule.least_compute_capability if rule else None)
-    )
+    return kind.serves(gpu) and (rule is None or rule.runs(gpu, engine))
 
 
 def variants_of(request: Request, arch: Architecture) -> tuple[Variant, ...]:

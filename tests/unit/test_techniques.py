@@ -526,7 +526,7 @@ def test_torchrun_on_one_host_and_on_several():
     assert words(training.torchrun_line(answer(TRAIN))) == [
         "torchrun", "--standalone", "--nproc-per-node=4", "train.py",
     ]  # fmt: skip
-    many = training.megatron_command(answer(PRETRAIN))
+    many = launch.artifacts(answer(PRETRAIN))[0].text
     assert "--nnodes=8 --nproc-per-node=8" in many
     assert option(many, "--tensor-model-parallel-size") == "8"
     assert option(many, "--global-batch-size") == str(16 * 8)

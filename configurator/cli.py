@@ -14,18 +14,18 @@ from configurator.errors import InputError
 Answer = Callable[[Any], dict[str, Any]]
 
 
-def _lines(path: str, stdin: TextIO) -> Iterator[str]:
+def _lines(path: str, stdin: TextIO) -> Iterator[bytes]:
     if path == "-":
-        yield from stdin
+        yield from stdin.buffer
         return
     try:
-        with Path(path).open(encoding="utf-8") as file:
+        with Path(path).open("rb") as file:
             yield from file
     except OSError as error:
         raise InputError("--jsonl", f"cannot be read: {error.strerror}", path) from None
 
 
-def answer_lines(lines: Iterator[str], answer: Answer, out: TextIO) -> int:
+def answer_lines(lines: Iterator[bytes], answer: Answer, out: TextIO) -> int:
     """Answer one JSON object a line, in order; return 1 if any line was bad, else 0.
 
     A bad line prints ``{"error": {"field", "message", "value"}}`` in its place.
@@ -35,10 +35,13 @@ def answer_lines(lines: Iterator[str], answer: Answer, out: TextIO) -> int:
         if not line.strip():
             continue
         try:
+            text = line.decode("utf-8-sig", errors="replace").strip()
             try:
-                data = json.loads(line)
+                data = json.loads(line.decode("utf-8-sig"))
+            except UnicodeDecodeError:
+                raise InputError("line", "is not UTF-8; save the file as UTF-8", text) from None
             except (ValueError, RecursionError) as error:
-                raise InputError("line", f"is not JSON: {error}", line.strip()) from None
+                raise InputError("line", f"is not JSON: {error}", text) from None
             result = answer(data)
         except InputError as error:
             result, status = {"error": error.to_dict()}, 1

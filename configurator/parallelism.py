@@ -110,6 +110,14 @@ def check_split(arch: Architecture, split: Split, gpu_count: int) -> None:
                 f"must be at most the model's {arch.experts} experts",
                 split.expert,
             )
+        ranks = split.tensor * split.data
+        if ranks % split.expert:
+            raise InputError(
+                "hardware.expert_parallel",
+                f"must divide the {ranks} ranks that tensor × data parallel make; raise those, or "
+                "lower it",
+                split.expert,
+            )
     if split.gpus > gpu_count:
         raise InputError(
             "hardware.gpu_count",

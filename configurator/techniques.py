@@ -19,7 +19,7 @@ from configurator.export.launch import artifacts
 from configurator.export.shell import Artifact
 from configurator.levers import Changes, Group, Lever, serving_levers, training_levers
 from configurator.scenario import Scenario, parse_scenario
-from configurator.words import say
+from configurator.words import named, say
 
 State = Literal["available", "in_use", "not_applicable", "not_computed"]
 
@@ -134,7 +134,7 @@ class Technique:
 
     def why(self, language: str = "en") -> str:
         """Return why it applies, or not."""
-        return say(f"technique.reason.{self.reason}", language, **self.values)
+        return say(f"technique.reason.{self.reason}", language, **named(self.values, language))
 
     def effect(self, language: str = "en") -> str:
         """Return before and after in words; empty where there is no number."""

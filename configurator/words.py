@@ -45,3 +45,10 @@ def say(key: str, language: str = DEFAULT_LANGUAGE, /, **values: Any) -> str:
     if template is None:
         template = messages(DEFAULT_LANGUAGE)[key]
     return template.format(**values) if values else template
+
+
+def named(values: Mapping[str, Any], language: str) -> Mapping[str, Any]:
+    """Return values of a sentence with an engine's id replaced by its name."""
+    if "engine" not in values:
+        return values
+    return {**values, "engine": say(f"app.option.engine.{values['engine']}", language)}

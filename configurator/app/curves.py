@@ -155,7 +155,7 @@ def need(scenario: Scenario) -> Need:
     split = choose_split(scenario, arch, int(device.domain_size))
     ranks = (split.tensor, split.pipeline, split.expert, split.data)
     if scenario.is_training:
-        precision = resolve_precision(scenario.precision, arch.quantization, arch.native_precision)
+        precision = resolve_precision(scenario, arch)
         trained = training_memory(
             arch, precision, scenario.fitting, scenario.engine, *ranks,
             device_bytes=device.memory_bytes,

@@ -124,7 +124,7 @@ def rule_of_thumb_gib(scenario: Scenario, arch: Architecture) -> float:
         arch: The model.
     """
     rule = load_article().rule
-    precision = resolve_precision(scenario.precision, arch.quantization, arch.native_precision)
+    precision = resolve_precision(scenario, arch)
     gib = arch.parameters * rule.bytes_per_parameter[precision] / GIB
     if scenario.task == "training":
         return gib * sum(rule.training_factor) / 2

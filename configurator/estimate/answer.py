@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Any
@@ -59,7 +60,7 @@ def estimate(scenario: Scenario, catalog: Catalog | None = None) -> Estimate:
     arch = architecture_of(scenario)
     device = device_of(scenario.hardware.gpu)
     split = choose_split(scenario, arch, int(device.domain_size))
-    precision = resolve_precision(scenario.precision, arch.quantization, arch.native_precision)
+    precision = resolve_precision(scenario, arch)
     assumptions = [Notice(code, "info", values) for code, values in arch.assumptions]
     warnings: list[Notice] = []
     if scenario.is_training:
@@ -215,6 +216,8 @@ def _performance(speed: ServingSpeed | TrainingSpeed) -> Performance:
     for item in fields(Performance):
         value = getattr(speed, item.name, None)
         if value is not None and not isinstance(value, str):
-            value = float(value)
+            value = float(value) if math.isfinite(float(value)) else None
         values[item.name] = value
+    if all(value is None for name, value in values.items() if name != "bound_by"):
+        values["bound_by"] = None
     return Performance(**values)

@@ -72,7 +72,7 @@ def holds_mtp(arch: Architecture, scenario: Scenario) -> bool:
 
 def served_precisions(scenario: Scenario, arch: Architecture) -> tuple[str, str]:
     """Return what weights and cache are stored in when a model is served."""
-    precision = resolve_precision(scenario.precision, arch.quantization, arch.native_precision)
+    precision = resolve_precision(scenario, arch)
     kv = resolve_kv_precision(
         scenario.kv_cache_precision, scenario.engine, precision, arch.native_precision,
         arch.quantization,

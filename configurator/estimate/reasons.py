@@ -160,11 +160,11 @@ def training_speed_term(
     )  # fmt: skip
 
 
-# Warnings of what the engine does not do at all.
+# Warnings of what the engine does not do at all, whatever fits.
 CANNOT_RUN = frozenset(
     {
         "engine_unsupported", "precision_not_run", "no_tensor_parallel", "no_pipeline_parallel",
-        "no_expert_parallel",
+        "no_expert_parallel", "beyond_max_model_len",
     }
 )  # fmt: skip
 
@@ -223,10 +223,19 @@ def warnings_of(
             )
     out += _cannot_run(scenario, split, precision)
     rate = {"fp8": "fp8", "nvfp4": "fp4", "mxfp4": "fp4", "bf16": "bf16"}.get(precision)
-    if rate and not device.rate(rate) > 0:
+    known = any(device.rate(name) > 0 for name in ("bf16", "fp16", "fp32"))
+    if not known or not float(device.bandwidth_bytes_per_s) > 0:
+        out.append(Notice("speed_unknown", "warning", {"gpu": device.name}))
+    elif rate and rate != "bf16" and not device.rate(rate) > 0:
         out.append(
             Notice("precision_unsupported", "warning", {"gpu": device.name, "precision": precision})
         )
+    elif rate and not device.rate(rate) > 0:
+        out.append(Notice("no_bf16", "warning", {"gpu": device.name}))
+    room = inference.max_model_len
+    if kv is not None and room is not None and inference.context_tokens > room:
+        values = {"context": inference.context_tokens, "limit": room}
+        out.append(Notice("beyond_max_model_len", "error", values))
     count = scenario.hardware.gpu_count if scenario.hardware else split.gpus
     if count > split.gpus:
         out.append(Notice("gpus_idle", "warning", {"idle": count - split.gpus, "count": count}))

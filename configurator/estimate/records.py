@@ -11,7 +11,7 @@ from configurator.architecture import Architecture
 from configurator.device import Device
 from configurator.parallelism import Split
 from configurator.scenario import Scenario
-from configurator.words import say
+from configurator.words import named, say
 
 Fits = bool | Literal["tight"]
 Severity = Literal["info", "warning", "error"]
@@ -27,7 +27,7 @@ class Notice:
 
     def text(self, language: str = "en") -> str:
         """Return the sentence in a language."""
-        return say(f"notice.{self.code}", language, **self.values)
+        return say(f"notice.{self.code}", language, **named(self.values, language))
 
     def to_dict(self, language: str = "en") -> dict[str, Any]:
         """Return code, severity and text."""

@@ -320,14 +320,14 @@ def _tensorrt_llm(ask: _Ask) -> ServingMemory:
 
 def _grown(
     ask: _Ask, kv: Any, activations: Any, parts: dict[str, Any], peak: Any, reserved: Any,
-    own: Any, detail: dict[str, Any],
+    own: Any, length: float, detail: dict[str, Any],
 ) -> ServingMemory:  # fmt: skip
-    """An engine whose cache grows with its load: nothing is spare."""
+    """An engine whose cache grows with its load: ``own`` bytes for ``length`` tokens of each."""
     framework: Any = sum(parts.values())
     required = ask.weights + kv + activations + framework
     budget = visible_bytes(ask.memory_bytes)
     room = np.maximum(0.0, budget - required + kv)
-    token = own / max(1, ask.inference.context_tokens)
+    token = own / max(1.0, length)
     detail |= {"sequence_bytes": own, **{f"framework_{k}": v for k, v in parts.items()}}
     return ServingMemory(
         weights=ask.weights, kv_cache=kv, activations=activations, framework=framework,
@@ -352,7 +352,7 @@ def _llama_cpp(ask: _Ask) -> ServingMemory:
     parts = {"cuda_context": np.asarray(constant("llama_cpp", "context_mib") * MIB)}
     peak = ask.weights + kv + activations
     detail = {"step_tokens": step}
-    return _grown(ask, kv, activations, parts, peak, peak, own, detail)
+    return _grown(ask, kv, activations, parts, peak, peak, own, length, detail)
 
 
 def _transformers(ask: _Ask) -> ServingMemory:
@@ -389,7 +389,8 @@ def _transformers(ask: _Ask) -> ServingMemory:
         "allocator_fragments": reserved - peak,
     }  # fmt: skip
     activations = peak - held - kv
-    return _grown(ask, kv, activations, parts, peak, reserved, own, {"step_tokens": prompt})
+    return _grown(ask, kv, activations, parts, peak, reserved, own,
+                  float(inference.context_tokens), {"step_tokens": prompt})  # fmt: skip
 
 
 _ENGINES: dict[str, Callable[[_Ask], ServingMemory]] = {

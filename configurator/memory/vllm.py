@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -357,7 +358,7 @@ def block_pool(arch: Architecture, bits: float, tensor: Any, pipeline: Any) -> P
             split = np.minimum(tensor, cache.state_heads)
             pages[key] = (cache.state_elements * 2 + cache.state_fp32_elements * 4) / split
         else:
-            pages[key] = max((block * token(c) for c, _ in items), key=np.max)
+            pages[key] = reduce(np.maximum, (block * token(c) for c, _ in items))
         page = np.maximum(page, pages[key])
     attention = [v for k, v in pages.items() if k[0] != "state"]
     if attention:  # pages are whole numbers of the smallest attention block

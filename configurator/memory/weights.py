@@ -10,6 +10,7 @@ import numpy as np
 
 from configurator.architecture import Architecture, Layer, Matrix, Quantization
 from configurator.engines import constant
+from configurator.scenario import Scenario
 from configurator.units import MIB
 
 # Bits a weight of GGUF's block types (ggml-common.h: block size in bytes × 8 / weights a block).
@@ -29,11 +30,14 @@ TORCH_ENGINES = ("vllm", "sglang", "transformers", "deepspeed", "fsdp", "megatro
 VOCAB_PADDING = 64
 
 
-def resolve_precision(precision: str, quantization: Quantization | None, native: str) -> str:
-    """Return the precision that ``auto`` stands for: the checkpoint's own."""
-    if precision != "auto":
-        return precision
-    return quantization.precision if quantization else native
+def resolve_precision(scenario: Scenario, arch: Architecture) -> str:
+    """Return the precision that ``auto`` stands for: the checkpoint's own; of QLoRA's base NF4."""
+    if scenario.precision != "auto":
+        return scenario.precision
+    if arch.quantization:
+        return arch.quantization.precision
+    adapters = scenario.is_training and scenario.fitting.method == "qlora"
+    return "nf4" if adapters else arch.native_precision
 
 
 def wide_bits(precision: str, native: str) -> float:
@@ -195,6 +199,7 @@ class WeightTable:
     kv: tuple[tuple[int, float], ...]
     embedding: float
     head: float
+    sharded_ends: float
     other_ends: float
     layers: int
     tied: bool
@@ -211,6 +216,7 @@ class WeightTable:
             + kv
             + self.embedding
             + self.head
+            + self.sharded_ends
             + self.other_ends
         )
 
@@ -231,7 +237,7 @@ class WeightTable:
         for heads, size in self.kv:
             layers = layers + size / np.minimum(tensor, heads)
         stage = np.ceil(self.layers / np.asarray(pipeline)) / max(1, self.layers)
-        first = self.embedding / tensor + self.other_ends
+        first = (self.embedding + self.sharded_ends) / tensor + self.other_ends
         last = (self.embedding if self.tied else self.head) / tensor
         ends = np.where(
             np.asarray(pipeline) == 1, first + (0.0 if self.tied else last), np.maximum(first, last)
@@ -266,7 +272,7 @@ def weight_table(
                 expert += size
             else:
                 replicated += size
-    embedding = head = other = host = 0.0
+    embedding = head = sharded = other = host = 0.0
     for matrix in arch.ends:
         size = matrix.parameters * stored_bits(matrix, precision, arch, engine) / 8
         if matrix.shard == "vocab" and engine in ("vllm", "sglang"):
@@ -279,10 +285,12 @@ def weight_table(
                 embedding += size
         elif matrix.role == "head":
             head += size
+        elif matrix.shard == "vocab":
+            sharded += size
         else:
             other += size
     return WeightTable(
-        column, replicated, expert, tuple(sorted(kv.items())), embedding, head, other,
+        column, replicated, expert, tuple(sorted(kv.items())), embedding, head, sharded, other,
         arch.num_layers, arch.tied_embeddings, host,
     )  # fmt: skip
 

@@ -72,7 +72,7 @@ def _case_rows(case: Mapping[str, Any], wanted: Mapping[str, float]) -> list[Row
         raise ValueError(f"{case['id']}: the case must carry its model's config")
     arch = read_architecture(getattr(model, "config", None), getattr(model, "name", "model"))
     device, engine = _device(scenario), scenario.engine
-    precision = resolve_precision(scenario.precision, arch.quantization, arch.native_precision)
+    precision = resolve_precision(scenario, arch)
     split = choose_split(scenario, arch, int(device.domain_size))
     own = arch.quantization
     method = own.method if own and own.precision == precision else None

@@ -118,12 +118,12 @@ def compute_rates(precision: str, method: str | None, engine: str) -> tuple[str,
 
 
 def first_rate(device: Device, names: tuple[str, ...]) -> Any:
-    """Return the rate of the first unit that a card has; 1 TFLOP/s where it states none."""
+    """Return the rate of the first unit that a card has; NaN, and so no speed, without any."""
     rate: Any = np.nan
     for name in names:
         other = device.rates.get(name, np.nan)
         rate = np.where(np.isnan(rate), other, rate)
-    return np.where(np.isnan(rate), 1e12, rate)
+    return rate
 
 
 def make_plan(
@@ -233,14 +233,16 @@ def closed_loop(
     cycle = c["request_s"] + running * shared_s + (alone_s - shared_s) + outputs * step_s
     queue = np.maximum(each - running, 0.0) / running * cycle
     ttft = request_s + waits + bunching + queue
-    rate = plan.data * running / cycle
+    # A copy without a request does nothing.
+    busy = np.minimum(plan.data, concurrency)
+    rate = busy * running / cycle
     batch = prefill(model, plan, c, np.maximum(concurrency / plan.data, 1.0), fresh, cached)
     return {
         "ttft_s": ttft, "tpot_s": tpot, "requests_per_s": rate,
         "output_tokens_per_s": rate * outputs,
-        "prefill_tokens_per_s": plan.data * each * fresh / (total(batch) + c["batch_s"]),
-        "decode_tokens_per_s": plan.data * running / step_s,
-        "running": running * plan.data, "step": step, "prompt": alone,
+        "prefill_tokens_per_s": busy * each * fresh / (total(batch) + c["batch_s"]),
+        "decode_tokens_per_s": busy * running / step_s,
+        "running": running * busy, "step": step, "prompt": alone,
         "interference": interference, "bunching": bunching, "queue": queue, "waits": waits,
     }  # fmt: skip
 

@@ -314,7 +314,7 @@ def variants_of(request: Request, arch: Architecture) -> tuple[Variant, ...]:
     found: list[Variant] = []
     for precision in dict.fromkeys(asked):
         one = scenario.model_copy(update={"precision": precision, "hardware": None})
-        resolved = resolve_precision(precision, arch.quantization, arch.native_precision)
+        resolved = resolve_precision(one, arch)
         found.append(Variant(one, resolved))
         training = scenario.training
         if scenario.is_training and training and "sharding" not in training.model_fields_set:

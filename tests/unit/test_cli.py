@@ -20,7 +20,8 @@ SEVEN = {
 
 
 def run(monkeypatch, capsys, lines, *arguments):
-    monkeypatch.setattr(sys, "stdin", io.StringIO("\n".join(lines) + "\n"))
+    data = b"".join((line if isinstance(line, bytes) else line.encode()) + b"\n" for line in lines)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
     status = cli.main([*arguments, "--jsonl", "-"])
     return status, [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
@@ -58,6 +59,15 @@ def test_bad_lines_stand_in_their_place(monkeypatch, capsys):
     assert len(answers) == len(lines)
     assert ["error" in a for a in answers] == [True] * 7 + [False] + [True] * 2
     assert all(a["error"]["field"] and a["error"]["message"] for a in answers if "error" in a)
+
+
+def test_a_line_that_is_not_utf_8_is_an_error_in_its_place(monkeypatch, capsys):
+    good = json.dumps(SEVEN)
+    lines = [b"\xef\xbb\xbf" + good.encode(), b'{"model": "\xff"}', good]
+    status, answers = run(monkeypatch, capsys, lines, "estimate")
+    assert status == 1
+    assert [sorted(a) == ["error"] for a in answers] == [False, True, False]
+    assert "UTF-8" in answers[1]["error"]["message"]
 
 
 def test_recommend_takes_a_bare_scenario(monkeypatch, capsys):

@@ -25,7 +25,7 @@ from configurator.words import say
 
 CURVE_POINTS = 20
 BREAK_COUNTS = (1, 2, 4, 8)
-SEARCH_STEPS = 14
+SEARCH_STEPS = 24
 LEAST_STEP = 1.4  # a break point that is not this much further says nothing new
 CONTEXT_STEP = 256
 
@@ -182,7 +182,9 @@ def largest(scenario: Scenario, axis: Axis) -> int:
         return high
     probe = 0
     for step in range(SEARCH_STEPS):
-        if high - low <= axis.snap:
+        first = (low // axis.snap + 1) * axis.snap  # the grid strictly between the ends
+        last = -(-high // axis.snap) * axis.snap - axis.snap
+        if first > last:
             break
         if step % 3 == 0:  # memory is close to a straight line
             share = (below.budget - below.required) / (above.required - below.required)
@@ -191,13 +193,13 @@ def largest(scenario: Scenario, axis: Axis) -> int:
             probe += axis.snap if probe == low else -axis.snap
         else:
             probe = (low + high) // 2
-        probe = min(max(probe, low + 1), high - 1)
+        probe = min(max(probe - probe % axis.snap, first), last)
         found = need(at(scenario, axis.path, probe))
         if found.fits:
             low, below = probe, found
         else:
             high, above = probe, found
-    return max(axis.low, low - low % axis.snap)
+    return low
 
 
 def breaks(scenario: Scenario, axis: Axis, language: str) -> Iterator[Mark]:
@@ -258,7 +260,9 @@ def with_rule_of_thumb(data: Curve, scenario: Scenario, axis: Axis, language: st
 def curve_text(data: Curve, language: str) -> str:
     """Return what a curve shows, for those who do not see it."""
     if not data.breaks:
-        return say("app.curve.all_fit", language, title=data.x_title, top=data.x_ticks[-1][1])
+        fits = max(data.y) <= data.limit.value
+        key = "app.curve.all_fit" if fits else "app.curve.none_fit"
+        return say(key, language, title=data.x_title, top=data.x_ticks[-1][1])
     points = clauses(language, (mark.text for mark in data.breaks))
     return say("app.curve.breaks", language, title=data.x_title, points=points)
 

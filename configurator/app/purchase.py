@@ -14,7 +14,7 @@ import streamlit as st
 
 from configurator import numbers
 from configurator.app import charts, state, views
-from configurator.app.form import form_of
+from configurator.app.form import SPLITS, form_of
 from configurator.app.front import show_front
 from configurator.app.header import link_notices
 from configurator.app.market import TIERS, best_plan, recommended
@@ -244,6 +244,8 @@ def _sheet(asked: Scenario, shown: Mapping[str, str]) -> None:
             plan=numbers.plain(plan_name(plan)),
         )
         st.info(text, icon=":material/info:")
+    elif _splits_otherwise(asked, plan):
+        st.info(words("purchase.other_split"), icon=":material/info:")
     _paper(plan, tongue)
     _files(plan, request, tongue)
     _cloud(plan, tongue)
@@ -252,6 +254,14 @@ def _sheet(asked: Scenario, shown: Mapping[str, str]) -> None:
     st.caption(words("link_title"))
     st.code(share_url(st.context.url or "", shown), language=None, wrap_lines=True)
     _compare(plans, names, chosen, tongue, tiers)
+
+
+def _splits_otherwise(asked: Scenario, plan: Plan) -> bool:
+    """Whether a plan has the cards asked for but lays the model over them in another way."""
+    own, taken = asked.hardware, plan.scenario.hardware
+    if own is None or taken is None:
+        return False
+    return any(getattr(own, name) not in (None, getattr(taken, name)) for name in SPLITS)
 
 
 def _take_plan(plans: Mapping[str, Plan]) -> None:
@@ -269,10 +279,11 @@ def _paper(plan: Plan, tongue: str) -> None:
         text = views.sentences(tongue, text, more)
     st.markdown(text)
     cost = plan.cost.to_dict(tongue)
+    per_million = "per_million_training" if plan.scenario.is_training else "per_million"
     figures = {
         words("purchase.purchase"): cost["purchase"],
         words("purchase.total", years=plan.terms.years): cost["total"],
-        words("purchase.per_million"): cost.get("per_million_tokens"),
+        words(f"purchase.{per_million}"): cost.get("per_million_tokens"),
     }
     for column, (name, amount) in zip(st.columns(3), figures.items(), strict=True):
         if amount and amount["amount"] is not None:

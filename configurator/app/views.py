@@ -13,6 +13,7 @@ from configurator.capacity import users_within
 from configurator.catalog import load_catalog
 from configurator.errors import InputError
 from configurator.estimate import CANNOT_RUN, Estimate, Input, Term
+from configurator.export.text import symbol_name
 from configurator.recommend.request import DAY_S
 from configurator.scenario import ConfigModel, CustomGpu, Scenario, SizeModel
 from configurator.words import say
@@ -391,14 +392,6 @@ def term_name(path: str, language: str) -> str:
         except KeyError:
             continue
     return name.replace("_", " ")
-
-
-def symbol_name(symbol: str, language: str) -> str:
-    """Return what a figure of a formula is called."""
-    try:
-        return say(f"app.symbol.{symbol}", language)
-    except KeyError:
-        return symbol.replace("_", " ").replace(".", " ")
 
 
 def figure(value: Any, unit: str, language: str) -> str:

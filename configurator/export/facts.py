@@ -484,9 +484,7 @@ def _terms(
     def inputs(term: Term) -> Iterable[tuple[str, float | str, str, str]]:
         for given in term.inputs:
             value = given.value if isinstance(given.value, str) else float(given.value)
-            name = given.symbol
-            keys = (f"app.symbol.{name}", f"export.symbol.{name}", f"app.field.{name}")
-            label = text.first_of(keys, language, name.replace("_", " "))
+            label = text.symbol_name(given.symbol, language)
             found = _reference(given.source, catalog, language, sources) if given.source else ""
             yield label, value, given.unit, found
 

@@ -56,3 +56,9 @@ def money(value: float | None, currency: str, language: str, cents: bool = False
             value + 0.0, currency, negative, locale=locale_of(language), currency_digits=False
         )
     )
+
+
+def symbol_name(symbol: str, language: str) -> str:
+    """Return what a figure of a formula is called."""
+    keys = (f"app.symbol.{symbol}", f"export.symbol.{symbol}", f"app.field.{symbol}")
+    return first_of(keys, language, symbol.replace("_", " ").replace(".", " "))

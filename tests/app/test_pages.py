@@ -56,8 +56,8 @@ def test_no_chinese_outside_the_messages() -> None:
 
 
 def test_every_message_of_the_page_is_used() -> None:
-    source = "\n".join(p.read_text(encoding="utf-8") for p in APP.rglob("*.py"))
-    source = source.replace("'", '"')
+    files = [*APP.rglob("*.py"), *(APP.parent / "export").rglob("*.py")]
+    source = "\n".join(p.read_text(encoding="utf-8") for p in files).replace("'", '"')
     families = re.findall(r'"(?:app\.)?([a-z_.-]+)\{', source)
     prefixes = {f"app.{family}" for family in families if family}
     for key in messages("en"):
@@ -199,4 +199,15 @@ def test_the_edge_of_what_fits_is_met(engine: str, path: str) -> None:
     edge = curves.largest(scenario, axis)
     assert edge > axis.low
     assert curves.need(curves.at(scenario, path, edge)).fits
-    assert not curves.need(curves.at(scenario, path, edge + 2 * axis.snap)).fits
+    assert edge % axis.snap == 0
+    assert not curves.need(curves.at(scenario, path, edge + axis.snap)).fits
+
+
+def test_a_curve_above_its_limit_does_not_say_that_all_fits() -> None:
+    scenario = Scenario(
+        model="Qwen/Qwen3-32B", precision="bf16", engine="vllm",
+        inference=Inference(concurrency=1), hardware=Hardware(gpu="rtx-4090"),
+    )  # fmt: skip
+    for axis in curves.axes(scenario, 40960, "en"):
+        text = curves.curve_text(curves.curve(scenario, axis, "en"), "en")
+        assert "fits everywhere" not in text

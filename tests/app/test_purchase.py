@@ -11,6 +11,7 @@ from configurator.errors import InputError
 from configurator.link import encode
 from configurator.recommend import recommend
 from configurator.recommend.request import Request
+from configurator.scenario import parse_scenario
 from configurator.words import say
 from tests.app.conftest import healthy, query, said, start
 
@@ -204,3 +205,20 @@ def test_what_was_filled_in_is_not_said_to_be_missing(language: str) -> None:
         start_of_it = say(f"app.plan.{sentence}", language, what="").rstrip("。.")
         assert start_of_it in text
         assert named in text
+
+
+def test_a_plan_that_splits_otherwise_than_the_link_says_so(language: str) -> None:
+    asked = {
+        "model": "Qwen/Qwen3-8B", "precision": "bf16", "engine": "vllm",
+        "inference": {"concurrency": 100, "input_tokens": 2048, "output_tokens": 512},
+        "hardware": {"gpu": "h100-sxm", "gpu_count": 4, "tensor_parallel": 1, "data_parallel": 4},
+    }  # fmt: skip
+    at = start(language, page="purchase", **encode(parse_scenario(asked)))
+    assert say("app.purchase.other_split", language) in [item.value for item in at.info]
+
+
+def test_training_makes_no_tokens() -> None:
+    preset = next(p for p in presets() if p.scenario.is_training)
+    at = start("en", page="purchase", **encode(preset.scenario))
+    labels = {item.label for item in at.metric}
+    assert "Per million tokens out" not in labels

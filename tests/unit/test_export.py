@@ -19,6 +19,7 @@ import pytest
 from configurator.catalog import load_catalog
 from configurator.cost import Range
 from configurator.errors import InputError
+from configurator.estimate import estimate
 from configurator.export import paper, prices
 from configurator.export.compare import compare
 from configurator.export.facts import facts_of, short_ids
@@ -31,7 +32,7 @@ from configurator.export.sheets.cost import RUNNING
 from configurator.link import decode
 from configurator.recommend import Plan, parse_request, recommend
 from configurator.scenario import parse_scenario
-from configurator.words import say
+from configurator.words import messages, say
 
 openpyxl = pytest.importorskip("openpyxl")
 CATALOG = load_catalog()
@@ -513,3 +514,20 @@ def test_limits_moved_for_a_class_of_buyer_are_on_paper(language):
     assert "2 × GeForce RTX 4090" in rows
     assert say("app.tier.individual", language) in rows
     assert escape(say("app.field.accept_tight", language)) in rows
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_every_figure_of_a_formula_has_a_name(language):
+    training = {"task": "fine_tuning", "training": {"method": "lora", "sharding": "zero3"}}
+    asked = [
+        *({"engine": name} for name in ("vllm", "sglang", "tensorrt_llm", "llama_cpp")),
+        {"engine": "transformers"}, {"engine": "deepspeed", **training},
+    ]  # fmt: skip
+    for raw in asked:
+        answer = estimate(parse_scenario({
+            "model": "Qwen/Qwen3-30B-A3B", "hardware": {"gpu": "h200-sxm", "gpu_count": 2}, **raw,
+        }))  # fmt: skip
+        for given in (given for term in answer.terms for given in term.inputs):
+            keys = (f"{group}.{given.symbol}" for group in
+                    ("app.symbol", "export.symbol", "app.field"))  # fmt: skip
+            assert any(key in messages(language) for key in keys), given.symbol

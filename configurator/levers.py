@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from configurator.architecture import Architecture
 from configurator.catalog import load_catalog
@@ -399,7 +399,8 @@ def _experts(answer: Estimate) -> Iterator[Lever]:
     size = round(arch.parameters / 1e9, 1)
     yield Lever("experts", "speed", off={
         "model": {"parameters_b": size}, "precision": answer.precision,
-        "hardware.expert_parallel": None,
+        # The split is the mixture's own.
+        **dict.fromkeys((f"hardware.{kind}_parallel" for kind in get_args(Kind)), None),
     }, reason="experts", values=values)  # fmt: skip
 
 

@@ -121,10 +121,17 @@ def bill(plan: Plan, tongue: str) -> list[dict[str, str]]:
     cost = plan.cost.to_dict(tongue)
     what, count = say("app.column.what", tongue), say("app.column.count", tongue)
     amount, day = say("app.column.amount", tongue), say("app.column.date", tongue)
+
+    def number(line: Mapping[str, Any]) -> str:
+        """How many, of what is paid each year how many years."""
+        text = numbers.significant(line["quantity"] or 0, tongue, 6)
+        yearly = line["group"] == "running" and line["id"] != "resale"
+        return say("app.cost.for_years", tongue, years=text) if yearly else text
+
     rows = [
         {
             what: line["text"],
-            count: numbers.significant(line["quantity"] or 0, tongue, 6),
+            count: number(line),
             amount: money_range(line["amount"], tongue),
             day: numbers.date(line["amount"]["price_date"], tongue),
         }

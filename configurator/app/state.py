@@ -28,7 +28,7 @@ from configurator.recommend.request import (
 from configurator.scenario import Scenario
 from configurator.words import LANGUAGES, say
 
-CURRENCIES: tuple[Currency, ...] = ("CNY", "USD")
+CURRENCIES: tuple[Currency, ...] = link.CURRENCIES
 VENDORS: tuple[Vendor, ...] = ("NVIDIA", "AMD", "Intel", "Huawei", "Apple")
 LANGUAGE_NAMES = {"en": "English", "zh": "简体中文"}
 YEARS, UTILISATION = 3, 0.5
@@ -288,11 +288,13 @@ def open_link() -> None:
     state = st.session_state
     state["_settling"] = max(0, state.get("_settling", 0) - 1)
     query = _query()
+    if query:
+        _follow_language()
     if not query or query == state["_link"]:
         return
     scenario, state["_problems"] = link.decode(query)
     state["_form"] = form_of(scenario, state["_form"])
-    state["_currency"] = link.currency_of(query, CURRENCIES) or currency()
+    state["_currency"] = link.currency_of(query) or currency()
     state["_made_with"] = link.catalog_of(query)
     state["_vendors"] = link.vendors_of(query, VENDORS)
     if not scenario.is_training:
@@ -300,6 +302,16 @@ def open_link() -> None:
     state["_buying"], state["_buying_in"] = link.buying_of(query), currency()
     state["_also"] = link.also_of(query)
     state["preset"] = _preset_of(scenario)
+
+
+def _follow_language() -> None:
+    """Take the language of an address that the page did not write: Back or Forward."""
+    state = st.session_state
+    if st.query_params.to_dict() in (state.get("_shown"), None) or "_shown" not in state:
+        return
+    asked = st.query_params.get("lang", _browser_language())
+    if asked in LANGUAGES and asked != language():
+        state["language"], state["_relabel"] = asked, True
 
 
 def _preset_of(scenario: Scenario) -> str | None:

@@ -15,6 +15,7 @@ from configurator.link.buying import (
     form_factors,
 )
 from configurator.link.codec import (
+    CURRENCIES,
     MAX_CONFIG_CHARACTERS,
     MAX_LIMIT,
     LinkProblem,
@@ -31,6 +32,7 @@ from configurator.link.fields import NOT_SCENARIO, PARAMETERS, field_of
 
 __all__ = [
     "BUYERS",
+    "CURRENCIES",
     "FEATURES",
     "MAX_CONFIG_CHARACTERS",
     "MAX_COUNT",

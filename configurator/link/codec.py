@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 from urllib.parse import parse_qsl, urlencode
 
 from configurator.architecture import read_architecture
@@ -60,6 +60,9 @@ _REQUIRED_BY_TASK: Mapping[bool, tuple[str, ...]] = {
     False: ("n", "in", "out"),
     True: tuple(TRAINING),
 }
+
+# Those that prices are shown in.
+CURRENCIES: tuple[Literal["CNY"], Literal["USD"]] = ("CNY", "USD")
 
 
 @dataclass(frozen=True)
@@ -304,6 +307,11 @@ class _Reader:
             if parameter in self.query and given is None:
                 self.report(parameter, "bad_value")
 
+    def currency(self) -> None:
+        """Report a currency that no price is shown in."""
+        if self.query.get("cur", CURRENCIES[0]) not in CURRENCIES:
+            self.report("cur", "bad_value")
+
     def also(self) -> None:
         """Report a second load that cannot be used; :func:`also_of` reads the others."""
         if "also" in self.query and also_of(self.query) is None:
@@ -384,6 +392,7 @@ def decode(query: Mapping[str, str]) -> tuple[Scenario, list[LinkProblem]]:
         reader.drop("e")
     reader.fields([*INFERENCE, *TRAINING])
     reader.limits()
+    reader.currency()
     reader.buying()
     reader.also()
     if gpu is not None:
@@ -444,10 +453,10 @@ def catalog_of(query: Mapping[str, str]) -> str:
     return text if re.fullmatch(r"20\d{6}", text, re.ASCII) else ""
 
 
-def currency_of(query: Mapping[str, str], known: Iterable[str]) -> str:
+def currency_of(query: Mapping[str, str]) -> str:
     """Return the currency of a link if it is a known one, else nothing."""
     text = query.get("cur", "")
-    return text if text in set(known) else ""
+    return text if text in CURRENCIES else ""
 
 
 def vendors_of(query: Mapping[str, str], known: Iterable[str]) -> tuple[str, ...]:

@@ -490,3 +490,19 @@ def test_chinese_break_points_have_chinese_punctuation() -> None:
     for text in texts:
         assert not re.search("[:;,]", text)
         assert "；" in text
+
+
+def test_back_brings_the_language_back_too() -> None:
+    at = start("en")
+    at.select_slider(key="concurrency").set_value(12)
+    healthy(at.run())
+    before = query(at)
+    at.segmented_control(key="lang").set_value("zh")
+    healthy(at.run())
+    assert query(at)["lang"] == "zh"
+    at.query_params.clear()
+    for name, value in before.items():
+        at.query_params[name] = value
+    healthy(at.run())
+    assert at.segmented_control(key="lang").value == "en"
+    assert "fit" in verdict(at)

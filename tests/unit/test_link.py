@@ -251,8 +251,8 @@ def test_config_too_long_for_a_link_says_so() -> None:
 def test_reads_currency_and_catalog() -> None:
     assert link.catalog_of({"cat": "20261124"}) == "20261124"
     assert link.catalog_of({"cat": "<script>"}) == ""
-    assert link.currency_of({"cur": "CNY"}, ["CNY"]) == "CNY"
-    assert link.currency_of({"cur": "XXX"}, ["CNY"]) == ""
+    assert link.currency_of({"cur": "CNY"}) == "CNY"
+    assert link.currency_of({"cur": "XXX"}) == ""
 
 
 def test_limits_of_speed_round_trip() -> None:
@@ -409,3 +409,8 @@ def test_a_second_load_round_trips(scenario: Scenario, also: Scenario) -> None:
     bare = also.model_copy(update={"hardware": None})
     assert link.also_of(query) == (None if "up" in link.encode(bare) else bare)
     assert link.decode(query)[0] == link.decode(link.encode(scenario))[0]
+
+
+def test_a_currency_that_no_price_is_shown_in_is_reported():
+    _, problems = link.decode({"v": "1", "m": "Qwen/Qwen3-8B", "cur": "EUR"})
+    assert "cur" in [p.parameter for p in problems]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -156,7 +157,14 @@ def fixes_of(found: Search, at: int, halving: bool = True) -> tuple[Fix, ...]:
     training = found.variants[int(f.variant[at])].scenario.is_training
     tries += (_training_fixes if training else _serving_fixes)(again)
     tries.append(_more_cards(again))
-    return tuple({fix.changes: fix for fix in reversed(tries) if fix}.values())[::-1]
+    # With so many cards the question is answered as it stands: nothing else has to change.
+    same = found.feasible & (f.group == f.group[at])
+    enough = int(found.rows.count[f.row[same]].min()) if same.any() else math.inf
+    useful = [
+        fix for fix in tries
+        if fix and not any(c.field == COUNT and c.value >= enough for c in fix.changes)
+    ]  # fmt: skip
+    return tuple({fix.changes: fix for fix in reversed(useful)}.values())[::-1]
 
 
 # ------------------------------------------------------------------ limits

@@ -159,3 +159,14 @@ def test_lacking_memory_does_not_look_like_being_fast():
     for tier in ("sme", "enterprise"):
         near = next(plan for plan in found.nearest if plan.tier == tier)
         assert {item.code for item in near.missing} == {"user_tokens"}
+
+
+def test_no_change_comes_with_cards_that_do_without_it():
+    """12 A100 answer it as it stands, so "FP8 cache and 12 cards" is not offered."""
+    scenario = {**R1, "inference": {**R1["inference"], "concurrency": 64}}
+    found = ask(scenario)
+    for near in found.nearest:
+        plain = [p.gpu_count for p in found.tiers[near.tier] if p.gpu == near.gpu]
+        for fix in near.fixes:
+            taken = [c.value for c in fix.changes if c.field == "scenario.hardware.gpu_count"]
+            assert not plain or all(value < min(plain) for value in taken), (near.gpu, fix)

@@ -33,6 +33,7 @@ from configurator.memory.training_state import (
     formats,
     largest_matrix,
     offloaded,
+    running_engine,
     training_state,
     upcasts_base,
     zero_stage,
@@ -267,6 +268,7 @@ def training_memory(
     Raises:
         InputError: The LoRA targets name no module of the model.
     """
+    engine = running_engine(training, engine)
     scalar = all(np.ndim(x) == 0 for x in (tensor, pipeline, expert, data, device_bytes))
     tensor, pipeline = np.asarray(tensor, float), np.asarray(pipeline, float)
     expert, data = np.asarray(expert, float), np.asarray(data, float)

@@ -56,6 +56,16 @@ def zero_stage(training: Training) -> int:
     return max(ZERO_STAGE[training.sharding], OFFLOAD_STAGE[training.offload])
 
 
+def running_engine(training: Training, engine: str) -> str:
+    """Engine that does the work: the Trainer leaves ZeRO and offload to DeepSpeed, or to FSDP."""
+    if engine != "transformers":
+        return engine
+    if training.sharding == "fsdp":
+        return "fsdp"
+    needed = training.sharding.startswith("zero") or training.offload != "none"
+    return "deepspeed" if needed else engine
+
+
 def offloaded(training: Training, engine: str) -> Offload:
     """What a run keeps in host memory.
 

@@ -520,3 +520,14 @@ def test_host_memory_is_what_the_process_held_less_its_libraries(
 ) -> None:
     host = run(QWEN_15B, **BATCH, **training).host / GIB
     assert resident - 7 < host < resident - 1
+
+
+@pytest.mark.parametrize(
+    ("training", "engine"),
+    [({"sharding": "zero2"}, "deepspeed"), ({"offload": "optimizer"}, "deepspeed"),
+     ({"sharding": "fsdp"}, "fsdp")],
+)  # fmt: skip
+def test_the_trainer_takes_what_its_helper_takes(training: dict[str, Any], engine: str) -> None:
+    """The generated files are the same, so the figures are."""
+    kind = {"splits": (1, 1, 1, 2), "mixed_precision": "pure_bf16", **training}
+    assert run(engine="transformers", **kind) == run(engine=engine, **kind)

@@ -184,9 +184,10 @@ class Scenario(_Part):
     def _engine_fits_task(self) -> Scenario:
         allowed = get_args(InferenceEngine if self.task == "inference" else TrainingEngine)
         if self.engine not in allowed:
-            raise ValueError(
-                f"engine {self.engine!r} does not do {self.task}; "
-                f"choose one of {', '.join(allowed)}"
+            raise InputError(
+                "engine",
+                f"{self.engine!r} does not do {self.task}; choose one of {', '.join(allowed)}",
+                self.engine,
             )
         return self
 
@@ -235,6 +236,10 @@ _SAY = {
     "dict_type": "must be a JSON object",
     "model_type": "must be a JSON object",
     "model_attributes_type": "must be a JSON object",
+    "tuple_type": "must be a list",
+    "list_type": "must be a list",
+    "date_type": "must be a date, YYYY-MM-DD",
+    "date_from_datetime_parsing": "must be a date, YYYY-MM-DD",
 }
 # The branch of a union shows in pydantic's path; the reader knows only the field.
 _BRANCHES = {"str": str, "ConfigModel": dict, "SizeModel": dict, "CustomGpu": dict}
@@ -263,6 +268,9 @@ def _to_input_error(error: ValidationError) -> InputError:
     problem = _best(problems)
     path = _path(problem)
     kind, context = problem["type"], problem.get("ctx") or {}
+    own = context.get("error")
+    if isinstance(own, InputError):  # a check over several fields knows which one it means
+        return InputError(".".join(filter(None, (path, own.field))), own.message, own.value)
     if kind in _SAY:
         message = _SAY[kind]
     elif kind == "value_error":

@@ -60,7 +60,7 @@ def serving_terms(
              memory.weights_gib, "GiB"),
         Term("memory.kv_cache_gib", "sequences × tokens × bytes_per_token ÷ min(ranks, kv_heads)",
              cache, memory.kv_cache_gib, "GiB"),
-        Term("memory.activations_gib", "max over the phases of one step", step,
+        Term("memory.activations_gib", "max(phases)", step,
              memory.activations_gib, "GiB"),
         Term("memory.framework_gib", "Σ", rest, memory.framework_gib, "GiB"),
     ]  # fmt: skip

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from configurator.architecture import Architecture, Layer, Matrix, Quantization
-from configurator.engines import constant
+from configurator.engines import NEAREST_GGUF, constant
 from configurator.scenario import Scenario
 from configurator.units import MIB
 
@@ -157,13 +157,11 @@ def stored_bits(
     if precision in GGUF_MIXES or engine == "llama_cpp":
         if precision == "fp32":
             return 32.0
-        if precision == "mxfp4" and matrix.role == "expert" and matrix.linear:
+        if precision == "mxfp4" and arch.is_moe and matrix.role == "expert" and matrix.linear:
             return GGUF_BITS["mxfp4"]
-        mix = precision
-        if precision in (*PLAIN_BITS, "mxfp4"):  # MXFP4 files keep the rest at 16 bit
-            mix = "f16"
-        elif precision not in GGUF_MIXES:
-            mix = {"fp8": "q8_0", "int8": "q8_0"}.get(precision, "q4_k_m")
+        mix = NEAREST_GGUF.get(precision, precision)
+        if precision in PLAIN_BITS or (precision == "mxfp4" and arch.is_moe):
+            mix = "f16"  # MXFP4 files of a mixture keep the rest at 16 bit
         heads = layer.heads // max(1, layer.kv_heads) if layer else 1
         return gguf_bits(mix, matrix, arch.num_layers, heads, arch.experts, arch.tied_embeddings)
     if precision in PLAIN_BITS:

@@ -167,13 +167,16 @@ class Request(_Part):
         if False not in tasks:
             for name in ("ttft_s_limit", "user_tokens_per_s_limit", "output_tokens_per_s_limit"):
                 if getattr(self, name) is not None:
-                    raise ValueError(f"{name} has no meaning for {self.scenario.task}; remove it")
+                    message = f"has no meaning for {self.scenario.task}; remove it"
+                    raise InputError(name, message, getattr(self, name))
         if True not in tasks:
             for name in ("train_tokens_per_s_limit", "train_tokens_b", "train_days_limit"):
                 if getattr(self, name) is not None:
-                    raise ValueError(f"{name} has no meaning for inference; remove it")
+                    message = "has no meaning for inference; remove it"
+                    raise InputError(name, message, getattr(self, name))
         if self.train_days_limit is not None and self.train_tokens_b is None:
-            raise ValueError("train_days_limit needs train_tokens_b: how much there is to train on")
+            message = "needs train_tokens_b beside it: how much there is to train on"
+            raise InputError("train_days_limit", message, self.train_days_limit)
         return self
 
     @property
@@ -244,4 +247,5 @@ def parse_request(data: Any) -> Request:
     except ValidationError as error:
         found = _to_input_error(error)
         named = any(problem["loc"] for problem in error.errors(include_url=False))
-        raise InputError(found.field if named else "request", found.message, found.value) from None
+        whole = found.field == "scenario" and not named
+        raise InputError("request" if whole else found.field, found.message, found.value) from None

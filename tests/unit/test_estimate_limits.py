@@ -84,3 +84,27 @@ def test_room_for_tokens_does_not_depend_on_how_long_slots_are() -> None:
     assert short.kv is not None
     assert long.kv is not None
     assert long.kv.capacity_tokens > 0.9 * short.kv.capacity_tokens
+
+
+def test_a_dense_model_has_no_experts_in_mxfp4() -> None:
+    """llama.cpp's nearest format is taken, as the generated command says."""
+    found = answer(engine="llama_cpp", precision="mxfp4")
+    assert found.memory.weights_gib == answer(engine="llama_cpp",
+                                              precision="q4_k_m").memory.weights_gib  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("raw", "field"),
+    [
+        ({"scenario": {"model": "Qwen/Qwen3-8B", "engine": "megatron"}}, "scenario.engine"),
+        ({"scenario": {"model": "Qwen/Qwen3-8B"}, "train_tokens_b": 3}, "train_tokens_b"),
+        ({"scenario": {"model": "Qwen/Qwen3-8B"}, "gpus": "h100-sxm"}, "gpus"),
+    ],
+)
+def test_checks_over_several_fields_name_the_one_that_is_wrong(
+    raw: dict[str, object], field: str
+) -> None:
+    with pytest.raises(InputError) as caught:
+        parse_request(raw)
+    assert caught.value.field == field
+    assert "tuple" not in caught.value.message

@@ -87,7 +87,7 @@ def test_engines_run_only_on_their_cards():
         ({"scenario": SEVEN, "prices": [{"gpu": "rtx-4090", "price": 5}]}, "prices.0.date"),
         ({"scenario": SEVEN, "pue": 0.5}, "pue"),
         ({"scenario": SEVEN, "surprise": 1}, "surprise"),
-        ({"scenario": SEVEN, "train_tokens_per_s_limit": 5}, "request"),
+        ({"scenario": SEVEN, "train_tokens_per_s_limit": 5}, "train_tokens_per_s_limit"),
     ],
 )  # fmt: skip
 def test_bad_input_names_the_field(bad, field):

@@ -23,7 +23,7 @@ BASE = {"model": "deepseek-ai/DeepSeek-R1"}
         ({"model": {"config": []}}, "model.config"),
         ({"precision": "fp7"}, "precision"),
         ({"task": "guess"}, "task"),
-        ({"engine": "vllm", "task": "training"}, "scenario"),
+        ({"engine": "vllm", "task": "training"}, "engine"),
         ({"inference": {"concurrency": 0}}, "inference.concurrency"),
         ({"inference": {"concurrency": -5}}, "inference.concurrency"),
         ({"inference": {"concurrency": math.nan}}, "inference.concurrency"),

@@ -163,8 +163,10 @@ class Cost:
 
     @property
     def price_date(self) -> dt.date:
-        """Day of the card's price: what most of the money rests on."""
-        return self.card.date
+        """Day of the price that most of the purchase rests on: of its largest line."""
+        bought = (x for x in self.lines if x.group == "purchase" and x.date is not None)
+        largest = max(bought, key=lambda line: float(line.amount.value), default=None)
+        return self.card.date if largest is None or largest.date is None else largest.date
 
     @property
     def machines(self) -> Range:

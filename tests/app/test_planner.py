@@ -17,7 +17,7 @@ from configurator.capacity import users_within
 from configurator.catalog import load_catalog
 from configurator.estimate import estimate
 from configurator.recommend import Request
-from configurator.scenario import Scenario
+from configurator.scenario import Scenario, parse_scenario
 from configurator.words import LANGUAGES, say
 from tests.app.conftest import healthy, query, said, start
 
@@ -506,3 +506,13 @@ def test_back_brings_the_language_back_too() -> None:
     healthy(at.run())
     assert at.segmented_control(key="lang").value == "en"
     assert "fit" in verdict(at)
+
+
+def test_what_the_engine_does_not_run_is_said_and_has_no_speed(language: str) -> None:
+    asked = parse_scenario({
+        "model": "Qwen/Qwen3-8B", "precision": "fp8", "engine": "tensorrt_llm",
+        "hardware": {"gpu": "mi300x"},
+    })  # fmt: skip
+    at = start(language, **link.encode(asked))
+    assert "Instinct MI300X" in at.error[0].value
+    assert say("app.speed.cannot", language) in [item.value for item in at.caption]

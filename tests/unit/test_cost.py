@@ -202,7 +202,9 @@ def test_own_cards_are_not_bought_and_own_prices_replace_the_catalog():
     assert owned.power == bought.power
     mine = plan_cost("l40s", 1, price=own_price(1234.5, dt.date(2026, 11, 1)))
     assert mine.lines[0].amount == Range(1234.5, 1234.5, 1234.5)
-    assert mine.to_dict()["purchase"]["price_date"] == "2026-11-01"
+    assert mine.to_dict()["lines"][0]["amount"]["price_date"] == "2026-11-01"
+    # Most of the money is the chassis, whose price is older.
+    assert mine.to_dict()["purchase"]["price_date"] == "2024-01-01"
 
 
 def test_dict_has_the_contract_of_an_amount_and_every_date():

@@ -309,7 +309,7 @@ def transformers_script(answer: Estimate) -> str:
     drafts = ""
     if inference.speculative_tokens and prompts == 1:  # one prompt at a time only
         drafts = f"        prompt_lookup_num_tokens={inference.speculative_tokens},\n"
-    imports, load = [model, "AutoTokenizer"], ""
+    imports, load, hint = [model, "AutoTokenizer"], "", ""
     if method := on_loading(answer):
         made = "FineGrainedFP8Config" if answer.precision == "fp8" else "BitsAndBytesConfig"
         how = {"int8": "load_in_8bit=True"}.get(answer.precision, "")
@@ -319,13 +319,15 @@ def transformers_script(answer: Estimate) -> str:
                 "        bnb_4bit_compute_dtype=torch.bfloat16,\n    "
             )
         imports.append(made)
+        needs = "kernels" if answer.precision == "fp8" else "bitsandbytes"
+        hint = note(f"Needs the package {needs} as well.")
         load = f"    quantization_config={made}({how}),\n"
     dtype = DTYPES.get(answer.precision, "bfloat16")
     whole = answer.split.pipeline == 1 and not _host_layers(answer) and _has_cuda(answer)
     place = "cuda" if whole else "auto"
     return (
         '"""Generate with transformers."""\n\n'
-        f"{checkpoint_note(answer)}"
+        f"{checkpoint_note(answer)}{hint}"
         "import torch\n"
         f"from transformers import {', '.join(sorted(imports))}\n\n"
         f"MODEL = {json.dumps(model_reference(answer))}\n\n"

@@ -193,7 +193,9 @@ def _arguments(answer: Estimate, fsdp: bool, deepspeed: bool) -> list[tuple[str,
     else:
         out.append(("gradient_checkpointing", str(fitting.gradient_checkpointing)))
         if fitting.gradient_checkpointing:
-            out.append(("gradient_checkpointing_kwargs", '{"use_reentrant": False}'))
+            # bitsandbytes' 8-bit products keep their inputs out of sight of the other kind.
+            again = fitting.method == "qlora" and answer.precision == "int8"
+            out.append(("gradient_checkpointing_kwargs", f'{{"use_reentrant": {again}}}'))
     if deepspeed and not fsdp:
         out.append(("deepspeed", '"deepspeed.json"'))
     return out

@@ -30,6 +30,7 @@ from configurator.memory.training_state import (
     HALF,
     SHARDED_WEIGHTS,
     State,
+    autocasts_base,
     formats,
     largest_matrix,
     offloaded,
@@ -277,8 +278,17 @@ def training_memory(
     )
     if upcasts_base(training, precision, engine):
         profile = replace(profile, residual=WIDE, logits=WIDE)
+    copied = autocasts_base(training, precision, engine)
+    if copied:
+        profile = replace(profile, residual=WIDE)
     state = training_state(arch, precision, training, engine, tensor, pipeline, expert, data)
     live = _live(arch, precision, training, engine, profile, tensor, pipeline, expert, data)
+    if copied:
+        copy = HALF * arch.vocab_size * arch.hidden_size / tensor
+        live = replace(
+            live, logits_forward=live.logits_forward + copy,
+            loss_backward=live.loss_backward + copy,
+        )  # fmt: skip
     held = state.weights + state.gradients + state.optimizer
     base = held + state.buffers
     forward = live.saved + live.casts_forward + live.logits_forward + live.gathered - state.late

@@ -531,3 +531,29 @@ def test_the_trainer_takes_what_its_helper_takes(training: dict[str, Any], engin
     """The generated files are the same, so the figures are."""
     kind = {"splits": (1, 1, 1, 2), "mixed_precision": "pure_bf16", **training}
     assert run(engine="transformers", **kind) == run(engine=engine, **kind)
+
+
+QWEN_8B = read_architecture(
+    {
+        "model_type": "qwen3", "hidden_size": 4096, "intermediate_size": 12288, "head_dim": 128,
+        "num_attention_heads": 32, "num_key_value_heads": 8, "num_hidden_layers": 36,
+        "vocab_size": 151936, "tie_word_embeddings": False,
+    },
+    "qwen3-8b shape",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("precision", "method", "batch", "peak"),
+    [("int8", "qlora", 2, 22.09), ("nf4", "qlora", 2, 18.97), ("fp32", "lora", 1, 36.86),
+     ("fp32", "lora", 2, 41.49)],
+)  # fmt: skip
+def test_bases_with_32_bit_ends_peak_as_measured(
+    precision: str, method: str, batch: int, peak: float
+) -> None:
+    """Under autocast the stream is 32 bit and the head's 16-bit copy lives to its backward."""
+    memory = run(
+        QWEN_8B, precision=precision, method=method, micro_batch_size=batch,
+        gradient_checkpointing=True,
+    )  # fmt: skip
+    assert memory.peak_allocated / GIB == pytest.approx(peak, rel=0.015)

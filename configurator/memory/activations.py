@@ -19,6 +19,7 @@ from configurator.scenario import Training
 Style = Literal["eager", "autocast", "fused"]
 
 
+HALF = 2
 WIDE = 4
 """Bytes of a 32-bit number: norms, adapters and losses compute in it."""
 
@@ -35,6 +36,7 @@ class Profile:
         frozen: Whether the base weights take no gradient (adapters only).
         inputs_kept: Whether a frozen linear layer keeps its input all the same.
         wide_norms: Whether norms multiply their weight in 32 bit (Gemma).
+        adapter: Bytes a number of an adapter's saved input and of A's output.
     """
 
     style: Style
@@ -44,6 +46,7 @@ class Profile:
     frozen: bool
     inputs_kept: bool = False
     wide_norms: bool = False
+    adapter: int = WIDE
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,9 +243,9 @@ def layer_activations(
         hidden_bytes += hidden * (keep + c) * layer.experts_per_token + 3 * WIDE * layer.experts
         if layer.attention == "mla":  # DeepSeek's router reads a 32-bit copy
             hidden_bytes += hidden * WIDE
-    # Adapters: a 32-bit copy of each input for the 32-bit matrices, and A's output.
+    # Adapters: a copy of each input for the 32-bit matrices, and A's output.
     for a in adapted:
-        copies = a.in_features * WIDE
+        copies = a.in_features * profile.adapter
         if a.role == "expert":
             hidden_bytes += layer.experts_per_token * copies
         elif not _writes_stream(a.name):
@@ -251,7 +254,7 @@ def layer_activations(
             heads_bytes += copies
         else:
             ffn_bytes += copies
-        hidden_bytes += rank * WIDE
+        hidden_bytes += rank * profile.adapter
     own_input = hidden * WIDE if profile.residual == WIDE else 0
     if profile.style == "fused":
         own_input = hidden * profile.residual
@@ -305,4 +308,6 @@ def training_profile(training: Training, engine: str) -> Profile:
         return Profile("fused", 2, 2, 2, frozen)
     if mode in ("amp_bf16", "amp_fp16") and engine == "transformers" and not frozen:
         return Profile("autocast", 2, 4, 2, False)
-    return Profile("eager", 2, 2, 2, frozen)
+    # Autocast runs the 32-bit matrices of adapters in 16 bit, so that each keeps a 16-bit copy.
+    cast = frozen and engine == "transformers" and mode != "pure_bf16"
+    return Profile("eager", 2, 2, 2, frozen, adapter=HALF if cast else WIDE)

@@ -15,7 +15,7 @@ from typing import Any
 from configurator.catalog import load_catalog
 from configurator.engines import NEAREST_GGUF
 from configurator.estimate import Estimate
-from configurator.export.checkpoints import checkpoint_note, on_loading, quantizer
+from configurator.export.checkpoints import checkpoint_note, is_native, on_loading, quantizer
 from configurator.export.layout import each_copy, layout_of, spread
 from configurator.export.shell import (
     DTYPES,
@@ -32,6 +32,7 @@ from configurator.parallelism import HOST_GPUS
 
 CONFIG_FILE = "config.yaml"
 GGUF = ("q8_0", "q6_k", "q5_k_m", "q4_k_m", "q4_0", "q3_k_m", "q2_k")
+MXFP4_EXPERTS = "mxfp4_moe"
 # TensorRT-LLM's ``max_num_tokens`` where none is given.
 STEP_TOKENS = 8192
 # Every copy on a host has a port of its own.
@@ -247,7 +248,10 @@ def llama_cpp_command(answer: Estimate) -> str:
     inference, model, stem = scenario.serving, model_reference(answer), file_stem(answer)
     kind = answer.precision if answer.precision in GGUF else DTYPES.get(answer.precision, "")
     lines = []
-    if not kind:
+    if answer.precision == "mxfp4" and answer.architecture.is_moe:
+        # A checkpoint in MXFP4 is converted as it is, another one's experts are quantised.
+        kind = "bfloat16" if is_native(answer) else MXFP4_EXPERTS
+    elif not kind:
         kind = NEAREST_GGUF.get(answer.precision, "q8_0")
         lines.append(note(f"llama.cpp has no {answer.precision}: {kind} is the nearest.").rstrip())
     outtype = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}.get(kind, "bf16")
@@ -263,7 +267,7 @@ def llama_cpp_command(answer: Estimate) -> str:
                     "--outfile", full])
     )  # fmt: skip
     served = full
-    if kind in GGUF:
+    if kind in (*GGUF, MXFP4_EXPERTS):
         served = f"{stem}-{kind}.gguf"
         lines.append(shlex.join(["llama-quantize", full, served, kind.upper()]))
     cache = {"q8_0": "q8_0", "q4_0": "q4_0", "fp16": "f16", "bf16": "bf16", "fp32": "f32",

@@ -127,6 +127,14 @@ def test_what_each_engine_makes_while_it_loads():
     assert option(text, "--model").endswith("-q4_k_m.gguf")
 
 
+def test_mxfp4_of_a_mixture_stays_what_it_is():
+    own = files("openai/gpt-oss-20b", "llama_cpp", "h100-sxm", 1, "mxfp4")["serve.sh"]
+    assert option(own, "--model").endswith("-bf16.gguf")
+    assert "nearest" not in own
+    made = files("Qwen/Qwen3-30B-A3B", "llama_cpp", "h100-sxm", 1, "mxfp4")["serve.sh"]
+    assert "MXFP4_MOE" in made
+
+
 def test_qlora_in_eight_bits_loads_eight_bits():
     asked = {"task": "fine_tuning", "training": {"method": "qlora"}}
     text = files(QWEN, "transformers", "rtx-4090", 1, "int8", training=asked)["train.py"]

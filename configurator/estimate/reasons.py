@@ -223,6 +223,8 @@ def warnings_of(
             )
     out += _cannot_run(scenario, split, precision)
     rate = {"fp8": "fp8", "nvfp4": "fp4", "mxfp4": "fp4", "bf16": "bf16"}.get(precision)
+    if scenario.is_training and "bf16" in scenario.fitting.mixed_precision:
+        rate = "bf16"
     known = any(device.rate(name) > 0 for name in ("bf16", "fp16", "fp32"))
     if not known or not float(device.bandwidth_bytes_per_s) > 0:
         out.append(Notice("speed_unknown", "warning", {"gpu": device.name}))

@@ -293,7 +293,12 @@ def card_mask(
     out_of: list[Flags] = []
     for variant in variants_of(request, arch):
         name = request.scenario.engine
-        runs = np.array([card_runs(catalog, gpu, name, variant.precision) for gpu in cards.gpus])
+        needed = [variant.precision]
+        if variant.scenario.is_training and "bf16" in variant.scenario.fitting.mixed_precision:
+            needed.append("bf16")  # what it computes in
+        runs = np.array(
+            [all(card_runs(catalog, gpu, name, one) for one in needed) for gpu in cards.gpus]
+        )
         for index in np.flatnonzero(keep & ~runs):
             rejected.setdefault(cards.gpus[int(index)].id, "precision")
         out_of.append(base & runs[rows.card])

@@ -296,3 +296,19 @@ def test_open_sharding_is_chosen_and_said():
     assert plan.to_dict()["sharding"] == "zero3"
     fixed = {**scenario, "training": {**scenario["training"], "sharding": "none"}}
     assert not ask(fixed).tiers["enterprise"]
+
+
+def test_training_in_bf16_is_planned_on_cards_that_have_it():
+    """V100s have none; PyTorch would emulate it."""
+
+    def planned(mode):
+        scenario = {
+            "model": "Qwen/Qwen3-8B", "task": "fine_tuning", "precision": "nf4",
+            "training": {
+                "method": "qlora", "mixed_precision": mode, "gradient_checkpointing": True,
+            },
+        }  # fmt: skip
+        return bool(ask(scenario, gpus=["v100-sxm2-32"]).plans)
+
+    assert not planned("amp_bf16")
+    assert planned("amp_fp16")

@@ -197,6 +197,11 @@ class Scenario(_Part):
         return self.task != "inference"
 
     @property
+    def computes_in_bf16(self) -> bool:
+        """Whether a training step multiplies in BF16, whatever the weights are stored in."""
+        return self.is_training and "bf16" in self.fitting.mixed_precision
+
+    @property
     def varying_lengths(self) -> bool:
         """Whether batches differ in length, so that the allocator's cached blocks rarely fit.
 

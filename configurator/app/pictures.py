@@ -11,7 +11,7 @@ import streamlit as st
 from configurator import numbers
 from configurator.app import charts, curves, views
 from configurator.app.state import bound_words, language, limits_of, seed, words
-from configurator.estimate import CANNOT_RUN, Estimate, architecture_of
+from configurator.estimate import Estimate, architecture_of
 from configurator.scenario import parse_scenario
 
 Load = tuple[charts.LoadCurve, str]
@@ -67,7 +67,7 @@ def draw_speed(answer: Estimate, load: Load | None, train_tokens_b: float | None
     if not figures:
         return
     st.markdown(f"**{words('speed.title')}**")
-    cannot = any(notice.code in CANNOT_RUN for notice in answer.warnings)
+    cannot = answer.cannot_run is not None
     if cannot or answer.memory.fits is False:
         st.caption(words("speed.cannot" if cannot else "speed.not"))
         return

@@ -307,7 +307,8 @@ def open_link() -> None:
 def _follow_language() -> None:
     """Take the language of an address that the page did not write: Back or Forward."""
     state = st.session_state
-    if st.query_params.to_dict() in (state.get("_shown"), None) or "_shown" not in state:
+    shown = state.get("_shown")
+    if shown is None or st.query_params.to_dict() == shown:
         return
     asked = st.query_params.get("lang", _browser_language())
     if asked in LANGUAGES and asked != language():

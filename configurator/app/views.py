@@ -12,7 +12,7 @@ from configurator.app.charts import Mark, Part
 from configurator.capacity import users_within
 from configurator.catalog import load_catalog
 from configurator.errors import InputError
-from configurator.estimate import CANNOT_RUN, Estimate, Input, Term
+from configurator.estimate import Estimate, Input, Term
 from configurator.export.text import symbol_name
 from configurator.recommend.request import DAY_S
 from configurator.scenario import ConfigModel, CustomGpu, Scenario, SizeModel
@@ -142,9 +142,8 @@ def verdict(answer: Estimate, language: str) -> Verdict:
         and answer.kv.max_concurrency is not None
         and (answer.kv.max_concurrency < scenario.serving.concurrency)
     )
-    cannot = next((n for n in answer.warnings if n.code in CANNOT_RUN), None)
-    if cannot is not None:
-        return Verdict("bad", numbers.plain(cannot.text(language)))
+    if answer.cannot_run is not None:
+        return Verdict("bad", numbers.plain(answer.cannot_run.text(language)))
     if memory.fits is False or (short and memory.fits is not True):
         return Verdict("bad", text("verdict.bad", **values))
     if memory.fits == "tight":

@@ -7,10 +7,9 @@ from configurator.estimate.asked import (
     held_memory,
     served_precisions,
 )
-from configurator.estimate.reasons import CANNOT_RUN
 from configurator.estimate.records import Estimate, Input, Kv, Memory, Notice, Performance, Term
 
 __all__ = [
-    "CANNOT_RUN", "Estimate", "Input", "Kv", "Memory", "Notice", "Performance", "Term",
+    "Estimate", "Input", "Kv", "Memory", "Notice", "Performance", "Term",
     "architecture_of", "device_of", "estimate", "held_memory", "served_precisions",
 ]  # fmt: skip

@@ -160,15 +160,6 @@ def training_speed_term(
     )  # fmt: skip
 
 
-# Warnings of what the engine does not do at all, whatever fits.
-CANNOT_RUN = frozenset(
-    {
-        "engine_unsupported", "precision_not_run", "no_tensor_parallel", "no_pipeline_parallel",
-        "no_expert_parallel", "beyond_max_model_len",
-    }
-)  # fmt: skip
-
-
 def _cannot_run(scenario: Scenario, split: Split, precision: str) -> Iterator[Notice]:
     """Say what the engine has no kernels for, or no way to split."""
     engine, hardware = scenario.engine, scenario.hardware
@@ -223,7 +214,7 @@ def warnings_of(
             )
     out += _cannot_run(scenario, split, precision)
     rate = {"fp8": "fp8", "nvfp4": "fp4", "mxfp4": "fp4", "bf16": "bf16"}.get(precision)
-    if scenario.is_training and "bf16" in scenario.fitting.mixed_precision:
+    if scenario.computes_in_bf16:
         rate = "bf16"
     known = any(device.rate(name) > 0 for name in ("bf16", "fp16", "fp32"))
     if not known or not float(device.bandwidth_bytes_per_s) > 0:

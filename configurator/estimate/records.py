@@ -17,6 +17,15 @@ Fits = bool | Literal["tight"]
 Severity = Literal["info", "warning", "error"]
 
 
+# Warnings of what the engine does not do at all, whatever fits.
+CANNOT_RUN = frozenset(
+    {
+        "engine_unsupported", "precision_not_run", "no_tensor_parallel", "no_pipeline_parallel",
+        "no_expert_parallel", "beyond_max_model_len",
+    }
+)  # fmt: skip
+
+
 @dataclass(frozen=True, slots=True)
 class Notice:
     """A warning or an assumption: a code, what it is about, and its text in any language."""
@@ -137,6 +146,11 @@ class Estimate:
     warnings: tuple[Notice, ...]
     assumptions: tuple[Notice, ...]
     sources: tuple[str, ...]
+
+    @property
+    def cannot_run(self) -> Notice | None:
+        """Why the engine does not run this at all; None where it does."""
+        return next((notice for notice in self.warnings if notice.code in CANNOT_RUN), None)
 
     def to_dict(self, language: str = "en") -> dict[str, Any]:
         """Return the contract's Estimate as plain JSON values."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from configurator.estimate import CANNOT_RUN, Estimate
+from configurator.estimate import Estimate
 from configurator.export.serving import serving_files
 from configurator.export.shell import Artifact
 from configurator.export.training import training_files
@@ -17,6 +17,6 @@ def artifacts(answer: Estimate) -> tuple[Artifact, ...]:
     Args:
         answer: Of :func:`configurator.estimate.estimate`; its engine decides what is made.
     """
-    if any(notice.code in CANNOT_RUN for notice in answer.warnings):
+    if answer.cannot_run is not None:
         return ()
     return training_files(answer) if answer.scenario.is_training else serving_files(answer)

@@ -294,8 +294,8 @@ def card_mask(
     for variant in variants_of(request, arch):
         name = request.scenario.engine
         needed = [variant.precision]
-        if variant.scenario.is_training and "bf16" in variant.scenario.fitting.mixed_precision:
-            needed.append("bf16")  # what it computes in
+        if variant.scenario.computes_in_bf16:
+            needed.append("bf16")
         runs = np.array(
             [all(card_runs(catalog, gpu, name, one) for one in needed) for gpu in cards.gpus]
         )

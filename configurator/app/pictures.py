@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from configurator import numbers
 from configurator.app import charts, curves, views
@@ -49,11 +50,17 @@ def _memory_curves(
     return tuple(found)
 
 
+def _line() -> DeltaGenerator:
+    """Return a place for a title at the left and what changes its picture at the right."""
+    return st.container(
+        horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"
+    )
+
+
 def draw_curves(found: Sequence[tuple[charts.Curve, str]]) -> None:
     """Draw memory curves side by side."""
-    with st.container(horizontal=True, vertical_alignment="center"):
+    with _line():
         st.markdown(f"**{words('curve.title')}**", width="content")
-        st.space("stretch")
         st.toggle(words("curve.with_rule"), key="rule", help=words("help.rule"))
     for number, (column, (data, alt)) in enumerate(zip(st.columns(2), found)):
         figure = charts.curve(data)
@@ -71,10 +78,16 @@ def draw_speed(answer: Estimate, load: Load | None, train_tokens_b: float | None
     if cannot or answer.memory.fits is False:
         st.caption(words("speed.cannot" if cannot else "speed.not"))
         return
-    for column, figure in zip(st.columns(len(figures)), figures):
-        column.metric(figure.name, figure.value, help=figure.meaning)
-        if figure.range:
-            column.caption(words("speed.range", range=figure.range))
+    with st.container(horizontal=True):
+        for figure in figures:
+            st.metric(
+                figure.name,
+                figure.value,
+                words("speed.range", range=figure.range) if figure.range else None,
+                delta_color="off",
+                delta_arrow="off",
+                help=figure.meaning,
+            )
     bound = answer.performance.bound_by
     if bound:
         st.caption(words("speed.bound", what=views.option("bound_by", bound, language())))
@@ -100,9 +113,8 @@ def _load_curve(scenario_json: str, by: str, limits: views.Limits, tongue: str) 
 def _draw_load(data: charts.LoadCurve, alt: str) -> None:
     seed("load_by", st.session_state["_load_by"])
     say_it = bound_words()
-    with st.container(horizontal=True, vertical_alignment="center"):
+    with _line():
         st.markdown(f"**{words('load_curve.title')}**", width="content")
-        st.space("stretch")
         st.segmented_control(
             words("load_curve.by"),
             list(curves.LOAD_BY),

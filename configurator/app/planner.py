@@ -252,12 +252,13 @@ def _savings(answer: Estimate, less: Sequence[Saving]) -> None:
 def _notices(answer: Estimate) -> None:
     notices = sorted(answer.warnings, key=lambda n: list(TINTS).index(n.severity))
     if notices:
-        st.markdown(f"**{words('warnings.title')}**")
-        for notice in notices:
-            with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-                st.badge(words(f"severity.{notice.severity}"), color=TINTS[notice.severity])
-                st.markdown(numbers.plain(notice.text(language())), width="stretch")
-                st.caption(numbers.plain(notice.code), width="content")
+        lines = [f"**{words('warnings.title')}**"]
+        lines += [
+            f":{TINTS[notice.severity]}-badge[{words(f'severity.{notice.severity}')}] "
+            f"{numbers.plain(notice.text(language()))} :small[:gray[{numbers.plain(notice.code)}]]"
+            for notice in notices
+        ]
+        st.markdown("\n\n".join(lines))
     if answer.assumptions:
         with st.expander(words("assumptions.title", count=len(answer.assumptions))):
             texts = (numbers.plain(notice.text(language())) for notice in answer.assumptions)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import subprocess
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
@@ -52,6 +53,11 @@ def _download(page: Page, key: str) -> bytes:
     with page.expect_download() as download:
         page.locator(f".st-key-{key} button").first.click()
     return download.value.path().read_bytes()
+
+
+def test_no_other_site_may_steer_the_page(server: str) -> None:
+    with urllib.request.urlopen(f"{server}/_stcore/host-config", timeout=10) as answer:
+        assert json.load(answer)["allowedOrigins"] == []
 
 
 def test_purchasing_takes_the_papers_home(visit: Begin, tmp_path: Path) -> None:

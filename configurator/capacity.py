@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from configurator.errors import InputError
 from configurator.estimate import Estimate, estimate, held_memory
+from configurator.memory.serving import ServingMemory
 from configurator.performance import serving_speed
 from configurator.scenario import MAX_SEQUENCES, Scenario
 
@@ -66,14 +67,18 @@ def _deployment(scenario: Scenario) -> Estimate:
     return estimate(scenario)
 
 
+def _held(here: Estimate, users: float | Floats) -> ServingMemory:
+    """Return the memory of a deployment at a number of requests at once, or at many."""
+    scenario, split = here.scenario, here.split
+    return held_memory(
+        scenario, here.architecture, here.device.memory_bytes, split.tensor, split.pipeline,
+        split.expert, split.data, scenario.serving.model_copy(update={"concurrency": users}),
+    )  # fmt: skip
+
+
 def _fits(here: Estimate, users: int) -> bool:
     """Whether so many requests at once have room."""
-    scenario, split = here.scenario, here.split
-    inference = scenario.serving.model_copy(update={"concurrency": users})
-    held = held_memory(
-        scenario, here.architecture, here.device.memory_bytes, split.tensor, split.pipeline,
-        split.expert, split.data, inference,
-    )  # fmt: skip
+    held = _held(here, users)
     return bool(held.required <= held.budget)
 
 
@@ -81,7 +86,7 @@ def load(scenario: Scenario, users: Sequence[int] | NDArray[np.int64]) -> Load:
     """Return the speed of a scenario's cards at each number of requests at once, in one call.
 
     Args:
-        scenario: Serving, with hardware; its own concurrency only sets what the cache holds.
+        scenario: Serving, with hardware; its own concurrency does not count.
         users: Numbers from 1 on.
 
     Raises:
@@ -93,10 +98,13 @@ def load(scenario: Scenario, users: Sequence[int] | NDArray[np.int64]) -> Load:
 def _load(here: Estimate, users: NDArray[np.int64]) -> Load:
     scenario, split, kv = here.scenario, here.split, here.kv
     assert kv is not None
+    held = _held(here, users.astype(float))
     speed = serving_speed(
         here.architecture, here.precision, kv.precision, scenario.engine, scenario.serving,
         here.device, split.tensor, split.pipeline, split.expert, split.data,
-        concurrency=users.astype(float), kv_capacity_tokens=kv.capacity_tokens,
+        concurrency=users.astype(float), kv_capacity_tokens=np.floor(held.capacity_tokens),
+        host_share=0.0 if held.host_experts else held.host_share,
+        host_expert_share=held.host_share,
     )  # fmt: skip
     return Load(
         users,

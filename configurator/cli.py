@@ -38,7 +38,8 @@ def answer_lines(lines: Iterator[bytes], answer: Answer, out: TextIO) -> int:
             text = line.decode("utf-8-sig", errors="replace").strip()
             try:
                 data = json.loads(line.decode("utf-8-sig"))
-            except UnicodeDecodeError:
+                json.dumps(data, ensure_ascii=False).encode()  # half a surrogate pair is no text
+            except (UnicodeDecodeError, UnicodeEncodeError):
                 raise InputError("line", "is not UTF-8; save the file as UTF-8", text) from None
             except (ValueError, RecursionError) as error:
                 raise InputError("line", f"is not JSON: {error}", text) from None

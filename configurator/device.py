@@ -26,10 +26,11 @@ class Device:
         segment: consumer, workstation, datacenter, …
         memory_bytes: What the driver reports as total.
         bandwidth_bytes_per_s: Memory bandwidth.
-        rates: Dense FLOP/s (or OP/s) by precision, NaN where the card has no such unit.
+        rates: Dense FLOP/s (or OP/s) by precision, NaN where there is no such unit or no figure.
         link_bytes_per_s: To a peer card, one way (NVLink, xGMI, or PCIe).
         host_bytes_per_s: To host memory, one way.
         domain_size: Cards joined by the fast link; 1 where there is none.
+        native: Whether it computes in a precision itself, where that is known.
     """
 
     id: Any
@@ -44,10 +45,11 @@ class Device:
     domain_size: Any
     compute_capability: Any = None
     name: Any = ""
+    native: Mapping[str, bool] = field(default_factory=dict)
     sources: Any = field(default=(), compare=False)
 
     def rate(self, precision: str) -> Any:
-        """FLOP/s at a precision; NaN where the card lacks it."""
+        """FLOP/s at a precision; NaN where the card lacks it or it is not known."""
         return self.rates[precision]
 
 
@@ -74,7 +76,7 @@ def from_catalog(gpu: Gpu) -> Device:
         gpu.id, gpu.vendor, gpu.architecture, gpu.segment, float(gpu.memory_bytes),
         float("nan") if bandwidth is None else float(bandwidth), rates,
         float(gpu.link_bytes_per_s or host), host, int(gpu.domain_size), gpu.compute_capability,
-        gpu.name,
+        gpu.name, {str(k): v for k, v in gpu.native.items()},
     )  # fmt: skip
 
 

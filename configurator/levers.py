@@ -236,6 +236,9 @@ def _batching(answer: Estimate) -> Iterator[Lever]:
     if scenario.serving.max_num_seqs == 1:
         yield Lever("batching", "speed", {key: None})
         return
+    if speed.output_tokens_per_s is None or speed.decode_tokens_per_s is None:
+        yield Lever("batching", "speed", reason="speed_unknown")
+        return
     most = (kv.max_concurrency or 1) if kv else 1
     together = max(1.0, min(scenario.serving.concurrency, most) / data)
     static = static_share(together, speed.output_tokens_per_s, speed.decode_tokens_per_s)

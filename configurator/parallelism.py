@@ -52,26 +52,38 @@ class Split:
 def tensor_problem(arch: Architecture, tensor: int, expert: int = 1) -> str | None:
     """Say why a tensor-parallel size is not legal, or None.
 
-    Engines split query heads evenly, and an FP8 model with block scales only at block borders
+    Engines split query heads evenly; key-value heads too, or copy each to as many ranks (vLLM
+    ``LlamaAttention``: one number must divide the other); MLPs evenly (``divide`` of
+    ``vllm.distributed``), and the experts of an FP8 model with block scales only at block borders
     (vLLM ``Fp8LinearMethod``, SGLang likewise).
     """
     if tensor == 1:
         return None
     for group in arch.groups:
         layer = group.layer
-        if layer.attention != "none" and layer.heads % tensor:
-            return f"{layer.heads} attention heads cannot be split evenly over {tensor} GPUs"
+        if layer.attention != "none":
+            if layer.heads % tensor:
+                return f"{layer.heads} attention heads cannot be split evenly over {tensor} GPUs"
+            shared = layer.kv_heads or 1
+            if shared % tensor and tensor % shared:
+                return (
+                    f"{shared} key-value heads can be neither split evenly over {tensor} GPUs nor "
+                    "copied evenly to them"
+                )
+        if layer.experts and expert >= tensor:
+            continue
+        shard = layer.ffn * max(1, expert)
+        if shard % tensor:
+            return f"MLP width {layer.ffn} cannot be split evenly over {tensor} GPUs"
         quantization = arch.quantization
         if (
             layer.experts
-            and expert < tensor
             and quantization
             and quantization.precision == "fp8"
             and quantization.group_size > 1
         ):
             block = round(quantization.group_size**0.5)
-            shard = layer.ffn * max(1, expert)
-            if shard % tensor or (shard // tensor) % block:
+            if (shard // tensor) % block:
                 return (
                     f"expert width {layer.ffn} over {tensor} GPUs breaks the {block}-wide FP8 "
                     "blocks; use expert parallelism or fewer tensor-parallel ranks"

@@ -73,21 +73,25 @@ def _named() -> None:
     st.session_state["_import_problem"] = None
     if not source:
         return
-    path = Path(source).expanduser()
     try:
-        if path.exists() or not _like_an_id(source):
-            found = import_file(path)
+        if not _like_an_id(source) or Path(source).exists():
+            found = import_file(Path(source))
         else:
             found = import_hub(source, offline=not st.session_state.get("ask_hub", False))
     except InputError as error:
         _refuse(error)
     else:
-        _take(found, path.name)
+        _take(found, Path(source).name)
+
+
+MAX_ID = 192  # characters of owner and name, 96 each on the Hub
 
 
 def _like_an_id(source: str) -> bool:
     """Whether a text reads as ``owner/name`` rather than as a path."""
-    return source.count("/") == 1 and not source.startswith((".", "/", "~")) and "\\" not in source
+    if len(source) > MAX_ID or source.startswith((".", "/", "~")):
+        return False
+    return source.count("/") == 1 and "\\" not in source
 
 
 def _refuse(error: InputError) -> None:

@@ -7,8 +7,10 @@ import os
 
 import streamlit as st
 
-# Set to "any" to offer it to viewers on other machines as well.
+# "any" offers it to viewers on other machines as well, "none" to nobody.
 AUDIENCE_VARIABLE = "CONFIGURATOR_LIVE_VIEWERS"
+# A proxy on this machine passes others' requests on from the loopback address.
+_FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Real-Ip")
 
 
 def is_loopback(address: str | None) -> bool:
@@ -25,4 +27,9 @@ def is_loopback(address: str | None) -> bool:
 
 def sits_here() -> bool:
     """Whether the viewer sits at this machine, or all count as such. Not a lock: a courtesy."""
-    return os.environ.get(AUDIENCE_VARIABLE) == "any" or is_loopback(st.context.ip_address)
+    audience = os.environ.get(AUDIENCE_VARIABLE)
+    if audience in ("any", "none"):
+        return audience == "any"
+    if any(name in st.context.headers for name in _FORWARDED):
+        return False
+    return is_loopback(st.context.ip_address)

@@ -254,6 +254,15 @@ class Architecture:
         return sum(g.layer.active_parameters * g.count for g in self.groups) + ends
 
     @cached_property
+    def sparse_attention(self) -> bool:
+        """Whether attention picks the tokens it reads by an index of its own."""
+        return any(
+            g.layer.attention == "compressed" or c.fixed_bytes_per_token
+            for g in self.groups
+            for c in g.layer.cache
+        )
+
+    @cached_property
     def max_kv_heads(self) -> int:
         """Largest number of ranks that can share a cache."""
         return max((c.heads for g in self.groups for c in g.layer.cache), default=1)

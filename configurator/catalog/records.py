@@ -189,6 +189,11 @@ class Gpu(Keyed):
         figure = self.rate(precision)
         return None if figure is None else figure.value * TERA
 
+    def lacks(self, precision: str) -> bool:
+        """Return whether the card is known not to compute in ``precision``."""
+        native = _NATIVE_OF.get(precision)
+        return native is not None and self.native.get(native) is False
+
     def supports(self, precision: str) -> bool:
         """Return whether the card computes in ``precision`` natively."""
         if precision == "fp32":

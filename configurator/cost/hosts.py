@@ -10,8 +10,10 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from configurator.architecture import Architecture
 from configurator.catalog import Basis, Catalog, CatalogError, Confidence, Gpu, parse_yaml
 from configurator.cost.ranges import Range
+from configurator.scenario import Scenario
 
 PartT = TypeVar("PartT", bound=BaseModel)
 
@@ -135,6 +137,9 @@ class NotModelled(Part):
     date: dt.date
 
 
+Refusal = Literal["engine", "attention", "precision"]
+
+
 class EngineCards(Part):
     """Cards that an engine runs on, but for some architectures of its vendors."""
 
@@ -155,21 +160,31 @@ class EngineCards(Part):
 
 
 class PrecisionCards(Part):
-    """Cards and engines that a precision of weights runs on; None: whatever the rest allows."""
+    """Cards and engines that a precision of weights runs on; None: whatever the rest allows.
+
+    Attributes:
+        least_by_engine: Compute capability where an engine's differs.
+        native_elsewhere: Whether cards of other makers than NVIDIA must compute in it themselves.
+    """
 
     least_compute_capability: float | None = None
+    least_by_engine: Mapping[str, float] = {}
     vendors: tuple[str, ...] | None = None
     engines: tuple[str, ...] | None = None
+    without_engines: tuple[str, ...] = ()
+    native_elsewhere: bool = False
     source: str
     date: dt.date
     confidence: Literal["high", "medium", "low"] = "medium"
 
-    def runs(self, gpu: Gpu, engine: str) -> bool:
+    def runs(self, gpu: Gpu, engine: str, precision: str) -> bool:
         """Whether an engine runs such weights on a card, natively or unpacked."""
         return (
             (self.vendors is None or gpu.vendor in self.vendors)
             and (self.engines is None or engine in self.engines)
-            and _new_enough(gpu, self.least_compute_capability)
+            and engine not in self.without_engines
+            and _new_enough(gpu, self.least_by_engine.get(engine, self.least_compute_capability))
+            and not (self.native_elsewhere and gpu.vendor != "NVIDIA" and gpu.lacks(precision))
         )
 
 
@@ -191,7 +206,31 @@ class Hosts(Part):
     export_rule: Sourced
     not_modelled: tuple[NotModelled, ...]
     engines: Mapping[str, EngineCards]
+    sparse_attention: Mapping[str, EngineCards]
     precisions: Mapping[str, PrecisionCards]
+
+    def refusal(
+        self, gpu: Gpu, scenario: Scenario, arch: Architecture, precision: str
+    ) -> Refusal | None:
+        """Return why a scenario's engine does not run a model on a card, or None.
+
+        Args:
+            gpu: The card.
+            scenario: Says the engine, and whether training computes in BF16.
+            arch: The model.
+            precision: That the weights are stored in.
+        """
+        engine = scenario.engine
+        if not self.engines[engine].serves(gpu):
+            return "engine"
+        sparse = self.sparse_attention.get(engine) if arch.sparse_attention else None
+        if sparse is not None and not sparse.serves(gpu):
+            return "attention"
+        for needed in (precision, *(("bf16",) if scenario.computes_in_bf16 else ())):
+            rule = self.precisions.get(needed)
+            if rule is not None and not rule.runs(gpu, engine, needed):
+                return "precision"
+        return None
 
     def host(self, host_id: str) -> Host:
         """Return a host by id (KeyError if there is none)."""

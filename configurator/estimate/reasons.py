@@ -7,7 +7,7 @@ from typing import Any
 
 from configurator.architecture import Architecture
 from configurator.catalog import load_catalog
-from configurator.cost.hosts import load_hosts
+from configurator.cost.hosts import Refusal, load_hosts
 from configurator.device import Device
 from configurator.estimate.records import Input, Kv, Memory, Notice, Term
 from configurator.memory.serving import ServingMemory
@@ -160,18 +160,26 @@ def training_speed_term(
     )  # fmt: skip
 
 
-def _cannot_run(scenario: Scenario, split: Split, precision: str) -> Iterator[Notice]:
+_REFUSED: Mapping[Refusal, str] = {
+    "engine": "engine_unsupported",
+    "attention": "attention_not_run",
+    "precision": "precision_not_run",
+}
+
+
+def _cannot_run(
+    scenario: Scenario, arch: Architecture, split: Split, precision: str
+) -> Iterator[Notice]:
     """Say what the engine has no kernels for, or no way to split."""
     engine, hardware = scenario.engine, scenario.hardware
     if hardware is not None and isinstance(hardware.gpu, str):
         catalog = load_catalog()
         gpu, facts = catalog.gpu(hardware.gpu), load_hosts(catalog)
-        said = {"engine": engine, "gpu": gpu.name, "precision": precision}
-        rule = facts.precisions.get(precision)
-        if not facts.engines[engine].serves(gpu):
-            yield Notice("engine_unsupported", "error", said)
-        elif rule is not None and not rule.runs(gpu, engine):
-            yield Notice("precision_not_run", "error", said)
+        needed = "bf16" if scenario.computes_in_bf16 else precision
+        said = {"engine": engine, "gpu": gpu.name, "precision": needed}
+        refusal = facts.refusal(gpu, scenario, arch, precision)
+        if refusal is not None:
+            yield Notice(_REFUSED[refusal], "error", said)
     able = splits_of_engine(engine, scenario.is_training)
     kinds = {"tensor": split.tensor, "pipeline": split.pipeline, "expert": split.expert}
     for kind, size in kinds.items():
@@ -212,19 +220,19 @@ def warnings_of(
             out.append(
                 Notice("kv_large", "info", {"share": memory.kv_cache_gib / memory.required_gib})
             )
-    out += _cannot_run(scenario, split, precision)
+    out += _cannot_run(scenario, arch, split, precision)
     rate = {"fp8": "fp8", "nvfp4": "fp4", "mxfp4": "fp4", "bf16": "bf16"}.get(precision)
     if scenario.computes_in_bf16:
         rate = "bf16"
     known = any(device.rate(name) > 0 for name in ("bf16", "fp16", "fp32"))
     if not known or not float(device.bandwidth_bytes_per_s) > 0:
         out.append(Notice("speed_unknown", "warning", {"gpu": device.name}))
-    elif rate and rate != "bf16" and not device.rate(rate) > 0:
-        out.append(
-            Notice("precision_unsupported", "warning", {"gpu": device.name, "precision": precision})
-        )
     elif rate and not device.rate(rate) > 0:
-        out.append(Notice("no_bf16", "warning", {"gpu": device.name}))
+        code = "no_bf16" if rate == "bf16" else "precision_unsupported"
+        if not device.native.get(rate):
+            out.append(Notice(code, "warning", {"gpu": device.name, "precision": precision}))
+        else:
+            out.append(Notice("rate_unknown", "warning", {"gpu": device.name, "precision": rate}))
     room = inference.max_model_len
     if kv is not None and room is not None and inference.context_tokens > room:
         values = {"context": inference.context_tokens, "limit": room}

@@ -20,7 +20,8 @@ Severity = Literal["info", "warning", "error"]
 # Warnings of what the engine does not do at all, whatever fits.
 CANNOT_RUN = frozenset(
     {
-        "engine_unsupported", "precision_not_run", "no_tensor_parallel", "no_pipeline_parallel",
+        "engine_unsupported", "attention_not_run", "precision_not_run", "no_tensor_parallel",
+        "no_pipeline_parallel",
         "no_expert_parallel", "beyond_max_model_len",
     }
 )  # fmt: skip

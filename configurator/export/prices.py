@@ -19,7 +19,7 @@ from configurator.words import say
 
 MAX_BYTES = 5_000_000
 # An Excel file is a zip: what it unpacks to is limited as well.
-MAX_UNPACKED_BYTES = 60_000_000
+MAX_UNPACKED_BYTES = 8_000_000
 MAX_COLUMNS = 50
 MAX_CELL_CHARACTERS = 1_000
 XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"

@@ -43,8 +43,8 @@ def import_file(path: Path) -> Imported:
         InputError: The file is not there, damaged, of an unknown kind, or an optional package
             that reads it is not installed.
     """
-    path = Path(path)
     try:
+        path = Path(path).expanduser()
         if path.is_dir():
             return _import_folder(path)
         if not path.is_file():
@@ -56,8 +56,8 @@ def import_file(path: Path) -> Imported:
             return _import_safetensors_file(path)
         if kind == ".gguf" or starts_like_gguf(path):
             return _import_gguf_file(path)
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
+    except (OSError, RuntimeError) as error:  # RuntimeError: ~ of a user who is not there
+        reason = getattr(error, "strerror", None) or type(error).__name__
         raise InputError(FILE, f"cannot be read ({reason})", str(path)) from None
     raise InputError(FILE, _KINDS, path.name)
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Literal, get_args
 from urllib.parse import parse_qsl, urlencode
 
@@ -120,13 +121,24 @@ def essential_config(config: Mapping[str, Any], name: str = _UPLOADED) -> dict[s
     """
     wanted = read_architecture(dict(config), name)
     kept = dict(config)
-    for key in list(config):
-        without = {k: v for k, v in kept.items() if k != key}
+
+    def drop(keys: Sequence[str]) -> None:
+        """Leave out all of these keys if none matters, else try each half."""
+        nonlocal kept
+        without = {k: v for k, v in kept.items() if k not in keys}
         try:
             if read_architecture(without, name) == wanted:
                 kept = without
+                return
         except InputError:
-            continue
+            pass
+        if len(keys) > 1:
+            half = len(keys) // 2
+            drop(keys[:half])
+            drop(keys[half:])
+
+    if kept:
+        drop(tuple(kept))
     return kept
 
 
@@ -134,13 +146,19 @@ def _config_parameters(model: ConfigModel) -> dict[str, str]:
     name = model.name if _SAFE_NAME.fullmatch(model.name) else ""
     out = {"name": name} if name and name != _UPLOADED else {}
     try:
-        text = json.dumps(essential_config(model.config), separators=(",", ":"), allow_nan=False)
-        parameters = read_architecture(model.config).parameters
+        return {**_essential(json.dumps(model.config, allow_nan=False)), **out}
     except (InputError, ValueError):
         return {**out, "up": "1"}
+
+
+@lru_cache(maxsize=64)
+def _essential(config_json: str) -> dict[str, str]:
+    """Return the parameter that carries a config, or its size where a link has no room for it."""
+    config = json.loads(config_json)
+    text = json.dumps(essential_config(config), separators=(",", ":"))
     if len(text) <= MAX_CONFIG_CHARACTERS:
-        return {"cfg": text, **out}
-    return {"up": number_text(round(parameters / 1e9, 3)), **out}
+        return {"cfg": text}
+    return {"up": number_text(round(read_architecture(config).parameters / 1e9, 3))}
 
 
 def encode(

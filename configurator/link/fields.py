@@ -42,10 +42,17 @@ def read_flag(text: str) -> bool:
     return text == "1"
 
 
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("too deep") from None
+
+
 def read_targets(text: str) -> Any:
     """Return a set of LoRA targets by its name, or the names given, or raise ValueError."""
     if text.startswith("["):
-        names = json.loads(text)
+        names = _json(text)
         if not isinstance(names, list):
             raise ValueError("list")
         return names
@@ -54,7 +61,7 @@ def read_targets(text: str) -> Any:
 
 def read_object(text: str) -> dict[str, Any]:
     """Return a JSON object, or raise ValueError."""
-    value = json.loads(text)
+    value = _json(text)
     if not isinstance(value, dict):
         raise ValueError("object")
     return value

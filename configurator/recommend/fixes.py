@@ -12,10 +12,11 @@ import numpy as np
 from pydantic import BaseModel
 
 from configurator.catalog import Catalog, Gpu
+from configurator.cost.hosts import load_hosts
 from configurator.recommend.limits import Limit
 from configurator.recommend.plans import Change, Fix
 from configurator.recommend.request import Request, TierEdit, catalog_for
-from configurator.recommend.search import Search, card_runs, scenario_of, search
+from configurator.recommend.search import Search, scenario_of, search
 from configurator.recommend.tiers import Tier, edited, load_tiers
 
 # Weights in fewer bits, the most first, by the engine's own formats.
@@ -251,7 +252,8 @@ def _lower(again: _Again) -> tuple[str, ...]:
     known: tuple[str, ...] = _LOWER_GGUF if engine == "llama_cpp" else _LOWER_PRECISIONS
     if variant.precision in known:
         known = known[known.index(variant.precision) + 1 :]
-    return tuple(p for p in known if card_runs(again.found.catalog, again.gpu, engine, p))
+    facts, arch = load_hosts(again.found.catalog), again.found.architecture
+    return tuple(p for p in known if not facts.refusal(again.gpu, variant.scenario, arch, p))
 
 
 def _largest(again: _Again, wanted: int, change: Callable[[int], Changes]) -> Fix | None:

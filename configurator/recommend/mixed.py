@@ -21,6 +21,7 @@ import numpy as np
 
 from configurator.architecture import Architecture
 from configurator.catalog import Catalog, load_catalog
+from configurator.cost.hosts import load_hosts
 from configurator.cost.prices import Price
 from configurator.engines import NEAREST_GGUF
 from configurator.errors import InputError
@@ -32,7 +33,7 @@ from configurator.performance import serving_speed
 from configurator.recommend.candidates import cards_of, split_rules, splits_of, take
 from configurator.recommend.owned import LONGEST, most_that_fits, plain_fields
 from configurator.recommend.request import Request, catalog_for
-from configurator.recommend.search import NATIVE_FIRST, card_id, card_prices, card_runs
+from configurator.recommend.search import NATIVE_FIRST, card_id, card_prices
 from configurator.scenario import Hardware, Inference, Scenario
 
 Split = Literal["alone", "equal", "layers"]
@@ -337,7 +338,7 @@ def _way(base: Scenario, arch: Architecture, lineup: Mapping[str, int], catalog:
     """Return the faster of equal shares and layers by memory on all cards of a set, if one fits."""
     precision, kv = served_precisions(base, arch)
     gpus = [catalog.gpu(gpu) for gpu in lineup]
-    if not all(card_runs(catalog, gpu, base.engine, precision) for gpu in gpus):
+    if any(load_hosts(catalog).refusal(gpu, base, arch, precision) for gpu in gpus):
         return None
     # What cannot hold the layers need not be reckoned through.
     there = sum(gpu.memory_bytes * lineup[gpu.id] for gpu in gpus)

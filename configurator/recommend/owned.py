@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 
 from configurator.catalog import Catalog, load_catalog
+from configurator.cost.hosts import load_hosts
 from configurator.errors import InputError
 from configurator.estimate import architecture_of, held_memory, served_precisions
 from configurator.intervals import interval
 from configurator.performance import serving_speed
 from configurator.recommend.candidates import cards_of, split_rules, splits_of, take
-from configurator.recommend.search import NATIVE_FIRST, card_runs
+from configurator.recommend.search import NATIVE_FIRST
 from configurator.scenario import Hardware, Scenario
 
 LONGEST = 1 << 24
@@ -116,7 +117,7 @@ def _best(
     for asked in precisions:
         here = base.model_copy(update={"precision": asked})
         precision, kv = served_precisions(here, arch)
-        if not card_runs(catalog, card, base.engine, precision):
+        if load_hosts(catalog).refusal(card, base, arch, precision):
             continue
 
         def held(users: int, tokens: int, at: Any = slice(None), here: Scenario = here) -> Any:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configurator.architecture import Architecture
-from configurator.catalog import Catalog, Gpu
+from configurator.catalog import Catalog
 from configurator.cost.hosts import load_hosts
 from configurator.cost.plan import Totals, own_price, switch_price, totals
 from configurator.cost.prices import Price, card_price, per_usd
@@ -258,7 +258,6 @@ def card_mask(
             sold.setdefault(gpu_id, set()).update(item.regions)
     only = {card_id(catalog, gpu, "gpus") for gpu in request.gpus}
     without = {card_id(catalog, gpu, "without_gpus") for gpu in request.without_gpus}
-    engine = facts.engines[request.scenario.engine]
     threshold = facts.export_rule.value
     rejected: dict[str, str] = dict(cards.left_out)
     keep = np.ones(len(cards.gpus), dtype=bool)
@@ -277,7 +276,6 @@ def card_mask(
             ("not_sold", request.region not in ("any", *sold.get(gpu.id, (request.region,)))),
             ("export", request.export_limits and request.region == "China"
              and cards.tpp[place] >= threshold and gpu.vendor in ("NVIDIA", "AMD", "Intel")),
-            ("engine", not engine.serves(gpu)),
             ("no_price", price is None),
             ("unsure_price", request.sure_prices and price is not None
              and price.confidence == "low"),
@@ -292,24 +290,14 @@ def card_mask(
     base = keep[rows.card] & (has_ecc[rows.card] | ~wants_ecc[rows.tier])
     out_of: list[Flags] = []
     for variant in variants_of(request, arch):
-        name = request.scenario.engine
-        needed = [variant.precision]
-        if variant.scenario.computes_in_bf16:
-            needed.append("bf16")
-        runs = np.array(
-            [all(card_runs(catalog, gpu, name, one) for one in needed) for gpu in cards.gpus]
-        )
+        refused = [
+            facts.refusal(gpu, variant.scenario, arch, variant.precision) for gpu in cards.gpus
+        ]
+        runs = np.array([code is None for code in refused])
         for index in np.flatnonzero(keep & ~runs):
-            rejected.setdefault(cards.gpus[int(index)].id, "precision")
+            rejected.setdefault(cards.gpus[int(index)].id, refused[int(index)] or "")
         out_of.append(base & runs[rows.card])
     return rejected, tuple(out_of)
-
-
-def card_runs(catalog: Catalog, gpu: Gpu, engine: str, precision: str) -> bool:
-    """Return whether an engine runs on a card, and a precision of weights on both."""
-    facts = load_hosts(catalog)
-    rule, kind = facts.precisions.get(precision), facts.engines[engine]
-    return kind.serves(gpu) and (rule is None or rule.runs(gpu, engine))
 
 
 def variants_of(request: Request, arch: Architecture) -> tuple[Variant, ...]:

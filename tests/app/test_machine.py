@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
@@ -195,6 +196,17 @@ def test_others_are_told_where_it_is(language: str) -> None:
         at = opened(language, LINK)
     read.assert_not_called()
     assert "CONFIGURATOR_LIVE_VIEWERS" in at.info[0].value
+
+
+@pytest.mark.parametrize(("header", "audience"), [("X-Forwarded-For", None), (None, "none")])
+def test_a_proxy_on_this_machine_does_not_make_everybody_sit_here(
+    header: str | None, audience: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = SimpleNamespace(ip_address="127.0.0.1", headers={header: "10.0.0.4"})
+    monkeypatch.setattr(viewers.st, "context", context)
+    if audience:
+        monkeypatch.setenv(viewers.AUDIENCE_VARIABLE, audience)
+    assert not viewers.sits_here()
 
 
 def test_loopback() -> None:

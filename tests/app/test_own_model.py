@@ -46,6 +46,13 @@ def test_a_folder_on_this_machine(folder: Path) -> None:
     assert query(at)["w"] == "fp16"
 
 
+@pytest.mark.parametrize("source", ["~nosuchuser/x", "x" * 5000, "/" + "x" * 5000, "a/" * 400])
+def test_no_path_breaks_the_page(source: str) -> None:
+    at = own()
+    give(at, source)
+    assert not at.exception
+
+
 def test_what_is_wrong_is_said(language: str, tmp_path: Path) -> None:
     at = own(language)
     for source, kind in ((tmp_path / "no.gguf", "not_there"), (MODEL, "offline")):

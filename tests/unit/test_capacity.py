@@ -51,6 +51,27 @@ def test_same_as_one_estimate_after_another(engine: str, gpu: str, count: int) -
         assert own.output_tokens_per_s_low == pytest.approx(found.output_tokens_per_s.low[place])
 
 
+@pytest.mark.parametrize("engine", ["vllm", "sglang", "transformers", "llama_cpp"])
+def test_layers_in_host_memory_count_at_every_load(engine: str) -> None:
+    def asked(users: int) -> Scenario:
+        found = serving(engine, "rtx-4090", users=users)
+        card = {"gpu": "rtx-4090", "gpu_count": 1, "allow_cpu_offload": True}
+        return parse_scenario({**found.model_dump(), "model": "Qwen/Qwen3-32B", "hardware": card})
+
+    users = [1, 4, 16]
+    found = load(asked(1), users)
+    for place, n in enumerate(users):
+        own = estimate(asked(n)).performance
+        assert own.output_tokens_per_s == pytest.approx(found.output_tokens_per_s.value[place])
+
+
+@pytest.mark.parametrize("users", [512, 2048])
+def test_the_cache_is_that_of_the_load_not_of_the_scenario(users: int) -> None:
+    found = load(serving(gpu="rtx-4090", users=1), [users])
+    own = estimate(serving(gpu="rtx-4090", users=users)).performance
+    assert own.output_tokens_per_s == pytest.approx(found.output_tokens_per_s.value[0])
+
+
 @pytest.mark.parametrize(
     "lever",
     [{"prefix_cache_share": 0.8}, {"speculative_tokens": 3, "acceptance_rate": 0.6}],

@@ -63,10 +63,12 @@ def test_bad_lines_stand_in_their_place(monkeypatch, capsys):
 
 def test_a_line_that_is_not_utf_8_is_an_error_in_its_place(monkeypatch, capsys):
     good = json.dumps(SEVEN)
-    lines = [b"\xef\xbb\xbf" + good.encode(), b'{"model": "\xff"}', good]
+    lines = [
+        b"\xef\xbb\xbf" + good.encode(), b'{"model": "\xff"}', b'{"model": "\\ud800"}', good,
+    ]  # fmt: skip
     status, answers = run(monkeypatch, capsys, lines, "estimate")
     assert status == 1
-    assert [sorted(a) == ["error"] for a in answers] == [False, True, False]
+    assert [sorted(a) == ["error"] for a in answers] == [False, True, True, False]
     assert "UTF-8" in answers[1]["error"]["message"]
 
 

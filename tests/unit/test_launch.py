@@ -7,10 +7,8 @@ import subprocess
 
 import pytest
 
-from configurator.catalog import load_catalog
 from configurator.estimate import estimate
 from configurator.export.launch import artifacts
-from configurator.recommend.search import card_runs
 from configurator.scenario import parse_scenario
 
 LOAD = {"concurrency": 32, "input_tokens": 2048, "output_tokens": 512}
@@ -216,13 +214,22 @@ def test_what_an_engine_does_not_run_is_said_and_has_no_code(engine, gpu, split,
 @pytest.mark.parametrize(
     ("engine", "precision", "gpu"),
     [("vllm", "nvfp4", "mi300x"), ("transformers", "nf4", "apple-m2-ultra"),
-     ("sglang", "q4_k_m", "h100-sxm"), ("llama_cpp", "nvfp4", "b200-sxm")],
+     ("sglang", "q4_k_m", "h100-sxm"), ("llama_cpp", "nvfp4", "b200-sxm"),
+     ("tensorrt_llm", "fp8", "a100-sxm4-80"), ("tensorrt_llm", "nvfp4", "h200-sxm"),
+     ("vllm", "fp8", "pro-w7900"), ("vllm", "fp8", "ascend-910b"), ("vllm", "fp8", "mi210"),
+     ("llama_cpp", "fp8", "h100-sxm"), ("llama_cpp", "q4_k_m", "ascend-910b")],
 )  # fmt: skip
 def test_a_precision_is_planned_only_where_it_runs(engine, precision, gpu):
-    catalog = load_catalog()
-    assert not card_runs(catalog, catalog.gpu(gpu), engine, precision)
     codes = {notice.code for notice in answer(QWEN, engine, gpu, 1, precision).warnings}
     assert "precision_not_run" in codes
+
+
+@pytest.mark.parametrize(
+    ("gpu", "runs"), [("a100-sxm4-80", False), ("rtx-pro-6000-blackwell-server", True)]
+)
+def test_sparse_attention_needs_a_card_with_kernels(gpu, runs):
+    found = answer("deepseek-ai/DeepSeek-V4-Flash", "vllm", gpu, 8).cannot_run
+    assert (found is None) if runs else (found and found.code == "attention_not_run")
 
 
 def test_training_engines_split_as_they_can():

@@ -17,6 +17,7 @@ from configurator import link
 from configurator.architecture import read_architecture
 from configurator.catalog import load_catalog
 from configurator.cost.prices import Condition, Region
+from configurator.link.codec import essential_config
 from configurator.recommend.request import Objective, Segment
 from configurator.scenario import (
     CustomGpu,
@@ -160,6 +161,7 @@ BASE = link.encode(
 @pytest.mark.parametrize(
     ("parameter", "value", "code"),
     [
+        ("lora", "[" * 20_000, "bad_value"),
         ("n", "-1", "bad_value"),
         ("n", "0", "bad_value"),
         ("n", "1e3", "bad_value"),
@@ -386,6 +388,20 @@ def test_old_links_keep_their_meaning(query: str, expected: str) -> None:
     assert json.loads(json.dumps(asdict(link.buying_of(dict(parse_qsl(query)))))) == {
         **json.loads(json.dumps(asdict(link.Buying()))), **buying,
     }  # fmt: skip
+
+
+def test_what_a_config_depends_on_is_found_in_few_readings(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = load_catalog().model_config("Qwen/Qwen3-8B")
+    readings = []
+
+    def counted(*given: Any) -> Any:
+        readings.append(given)
+        return read_architecture(*given)
+
+    monkeypatch.setattr("configurator.link.codec.read_architecture", counted)
+    more = {f"note_{number}": number for number in range(2000)}
+    assert essential_config({**more, **config}) == essential_config(config)
+    assert len(readings) < 400
 
 
 def test_names_are_never_reused() -> None:

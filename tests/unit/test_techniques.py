@@ -51,6 +51,16 @@ def test_texts_and_json(name, language):
         json.dumps(out)
 
 
+@pytest.mark.parametrize("gpu", ["mi300a", "arc-pro-b70", "ascend-910c"])
+def test_a_card_of_unknown_speed_has_techniques_too(gpu):
+    scenario = parse_scenario({
+        "model": "Qwen/Qwen3-8B", "engine": "llama_cpp", "inference": {"concurrency": 8},
+        "hardware": {"gpu": gpu, "gpu_count": 1},
+    })  # fmt: skip
+    found = {t.code: t.reason for t in techniques(scenario)}
+    assert found["batching"] == "speed_unknown"
+
+
 def test_every_code_has_its_words_and_is_met():
     met = {t.code for raw in SCENARIOS.values() for t in techniques(parse_scenario(raw))}
     assert met == set(CODES)

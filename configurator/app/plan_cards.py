@@ -52,6 +52,10 @@ def plan_facts(plan: Plan, tongue: str) -> list[str]:
         for figure in views.speeds(plan.estimate.performance, tongue, plan.request.train_tokens_b)
         if figure.key in ("output_tokens_per_s", "train_tokens_per_s", "train_days")
     ]
+    run = next((rent.run for rent in plan.cost.rents if rent.rental == "on_demand"), None)
+    if run is not None:
+        amount = money(run, plan.request.currency)
+        facts.append(say("app.card.rent_run", tongue, amount=amount))
     limits = (plan.request.ttft_s_limit, plan.request.user_tokens_per_s_limit)
     users = views.carries(plan.scenario, limits, tongue)
     if users:

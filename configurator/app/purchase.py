@@ -338,9 +338,11 @@ def _cloud(plan: Plan, tongue: str) -> None:
     for name, rent in rents.items():
         amount = rent.get("total", rent)
         month = rent.get("break_even_month")
+        run = rent["run"]
         rows.append(
             {
                 words("purchase.cloud_how"): words(f"purchase.cloud_{name}"),
+                **({words("purchase.cloud_run"): money_range(run, tongue)} if run else {}),
                 words("purchase.cloud_rent", years=plan.terms.years): money_range(amount, tongue),
                 words("purchase.cloud_share"): f"{total / amount['amount']:.0%}",
                 words("purchase.cloud_even"): numbers.NONE

@@ -105,7 +105,11 @@ class Interconnect(Record):
 
 
 class Gpu(Keyed):
-    """One card. Rates are dense, TFLOPS or TOPS, with FP32 accumulate unless named otherwise."""
+    """One card. Rates are dense, TFLOPS or TOPS, with FP32 accumulate unless named otherwise.
+
+    ``same_chip_as``: the card whose chip it is, its links, memory or clocks changed; it reaches the
+    same shares of its own peaks.
+    """
 
     vendor: str
     name: str
@@ -129,6 +133,7 @@ class Gpu(Keyed):
     mig_max_instances: Count | None = None
     tdp_w: Figure | None = None
     launch_date: str | None = None
+    same_chip_as: str | None = None
     confidence: Confidence
     note: str | None = None
 

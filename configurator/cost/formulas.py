@@ -13,6 +13,7 @@ from configurator.cost.ranges import Range
 from configurator.units import HOURS_PER_YEAR
 
 MONTHS_PER_YEAR = 12
+DAYS_PER_YEAR = HOURS_PER_YEAR / 24
 SECONDS_PER_YEAR = HOURS_PER_YEAR * 3600
 
 

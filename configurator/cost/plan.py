@@ -124,7 +124,12 @@ class Line:
 
 @dataclass(frozen=True)
 class Rent:
-    """The same cards rented for the same time."""
+    """The same cards rented for the same time.
+
+    Attributes:
+        run: Rented for the one training run that was asked about, whatever the years; None where
+            no run is known.
+    """
 
     rental: Rental
     total: Range
@@ -133,6 +138,7 @@ class Rent:
     break_even_month: float
     break_even_utilisation: float
     own_share: float
+    run: Range | None = None
 
 
 @dataclass(frozen=True)
@@ -235,6 +241,7 @@ class Cost:
             "break_even_month": _number(rent.break_even_month, 1),
             "break_even_utilisation": _number(rent.break_even_utilisation, 3),
             "own_share": _number(rent.own_share, 3),
+            "run": None if rent.run is None else self.amount(rent.run, rent.price.date),
             "sources": list(rent.price.sources), "notes": list(rent.price.notes),
         }  # fmt: skip
 
@@ -266,6 +273,7 @@ def plan_cost(
     price: Price | None = None,
     performance: Mapping[str, Any] | None = None,
     input_tokens: int = 0,
+    run_days: float | None = None,
     catalog: Catalog | None = None,
 ) -> Cost:
     """Return the bill of materials of a plan and its cost over the years.
@@ -281,6 +289,7 @@ def plan_cost(
         performance: ``output_tokens_per_s`` or ``train_tokens_per_s`` of the deployment, and for
             the share of prompts ``requests_per_s`` and ``prefill_tokens_per_s``.
         input_tokens: Of one request.
+        run_days: That one training run takes, where its length is known.
         catalog: Facts; the built-in ones if None.
 
     Raises:
@@ -331,7 +340,7 @@ def plan_cost(
     three = _running(add(DEFAULT_YEARS), terms, DEFAULT_YEARS)
     lines += own
     spent = {line.id: line.amount for line in own}
-    rents = _rents(catalog, terms, card.id, gpu_count, raw)
+    rents = _rents(catalog, terms, card.id, gpu_count, raw, run_days)
     life = factor(catalog, load_hosts(catalog).rates.life)
     lived = factor_range(life).value if life else float(terms.years)
     kept = max(0.0, 1.0 - terms.years / lived)
@@ -435,7 +444,7 @@ def _per_token(
 
 
 def _rents(
-    catalog: Catalog, terms: Terms, gpu_id: str, cards: int, own: Totals
+    catalog: Catalog, terms: Terms, gpu_id: str, cards: int, own: Totals, run_days: float | None
 ) -> tuple[Rent, ...]:
     """Renting the cards in use for the same time; by the hour only while they work."""
     found = []
@@ -462,10 +471,14 @@ def _rents(
             if by_hour
             else (0.0 if total < amount.value else math.inf)
         )
+        run = None
+        if run_days is not None:
+            share = run_days / formulas.DAYS_PER_YEAR
+            run = _cents(formulas.rent(cards, price.amount, share, 1.0), terms.rate)
         found.append(
             Rent(
                 rental, _cents(amount, terms.rate), _cents(price.amount, terms.rate), price,
-                float(month), use, total / float(amount.value),
+                float(month), use, total / float(amount.value), run,
             )
         )  # fmt: skip
     return tuple(found)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import fields, replace
 from typing import Any
 
 from configurator.architecture import Architecture
-from configurator.catalog import Catalog, load_catalog
+from configurator.catalog import load_catalog
 from configurator.device import Device
 from configurator.errors import InputError
 from configurator.estimate.asked import (
@@ -44,19 +44,17 @@ from configurator.scenario import CustomGpu, Scenario
 from configurator.units import GIB
 
 
-def estimate(scenario: Scenario, catalog: Catalog | None = None) -> Estimate:
-    """Answer a scenario that names its hardware.
+def estimate(scenario: Scenario) -> Estimate:
+    """Answer a scenario that names its hardware, with the facts of the built-in catalog.
 
     Args:
         scenario: What is asked.
-        catalog: Facts; the built-in ones if None.
 
     Raises:
         InputError: Names the field, its value and the way out.
     """
     if scenario.hardware is None:
         raise InputError("hardware", "is required for an estimate; name a gpu and a gpu_count")
-    catalog = catalog or load_catalog()
     arch = architecture_of(scenario)
     device = device_of(scenario.hardware.gpu)
     split = choose_split(scenario, arch, int(device.domain_size))
@@ -80,7 +78,9 @@ def estimate(scenario: Scenario, catalog: Catalog | None = None) -> Estimate:
                 {"tensor": split.tensor, "pipeline": split.pipeline, "data": split.data},
             )
         )
+    assumptions += _unsure(scenario, device)
     warnings += warnings_of(scenario, arch, device, split, precision, memory, kv)
+    warnings += _slow(performance)
     sources = [] if isinstance(hardware.gpu, CustomGpu) else [f"gpu:{device.id}"]
     if isinstance(scenario.model, str):
         sources.append(f"model:{arch.name}")
@@ -89,6 +89,33 @@ def estimate(scenario: Scenario, catalog: Catalog | None = None) -> Estimate:
         scenario, arch, device, split, precision, memory, kv, performance, tuple(terms),
         tuple(warnings), tuple(assumptions), tuple(sources),
     )  # fmt: skip
+
+
+def _unsure(scenario: Scenario, device: Device) -> Iterator[Notice]:
+    """Say where the catalog itself is not sure of the card or the model."""
+    catalog, hardware = load_catalog(), scenario.hardware
+    if hardware is not None and isinstance(hardware.gpu, str):
+        card = catalog.gpu(hardware.gpu)
+        if card.memory_basis == "marketing":
+            said = {"gpu": device.name, "gib": card.memory_gb.value}
+            yield Notice("memory_marketing", "info", said)
+    if isinstance(scenario.model, str) and catalog.model(scenario.model).confidence == "low":
+        yield Notice("model_unsure", "info", {"model": catalog.model(scenario.model).name})
+
+
+# Slower than people read (about 240 words a minute, Brysbaert 2019, at 0.75 words a token), or
+# longer than they wait.
+READING_TOKENS_PER_S = 5.0
+PATIENCE_S = 30.0
+
+
+def _slow(performance: Performance) -> Iterator[Notice]:
+    """Warn of a service that nobody would wait for."""
+    if performance.tpot_s is not None and performance.tpot_s > 1 / READING_TOKENS_PER_S:
+        pace = 1 / performance.tpot_s
+        yield Notice("slow_pace", "warning", {"pace": pace, "reading": READING_TOKENS_PER_S})
+    if performance.ttft_s is not None and performance.ttft_s > PATIENCE_S:
+        yield Notice("slow_start", "warning", {"seconds": performance.ttft_s})
 
 
 def _fits(required: float, low: float, high: float, budget: float) -> Fits:

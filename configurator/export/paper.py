@@ -366,6 +366,7 @@ class _Page:
             hourly = rent.rental != "reserved"
             rows.append((
                 self.say(f"rental.{rent.rental}"), self.money(rent.per_card_hour.value, cents=True),
+                *([self.money(rent.run.value)] if rent.run else []),
                 self.money(rent.total.value), self.span(rent.total),
                 text.decimal(month, self.language, 1) if math.isfinite(month) else never,
                 (f"{text.decimal(100 * use, self.language)} %" if math.isfinite(use) else never)
@@ -374,8 +375,10 @@ class _Page:
                 short_ids(self.facts.rent_sources[rent.rental]),
             ))  # fmt: skip
         keys = (
-            ("item", ""), ("card_hour", "n"), ("rent_total", "n"), ("range", "r"),
-            ("break_month", "n"), ("break_use", "n"), ("date", "d"), ("sources", ""),
+            ("item", ""), ("card_hour", "n"),
+            *([("rent_run", "n")] if self.cost.rents[0].run else []),
+            ("rent_total", "n"), ("range", "r"), ("break_month", "n"), ("break_use", "n"),
+            ("date", "d"), ("sources", ""),
         )  # fmt: skip
         heads = [(self.say(f"head.{key}"), kind) for key, kind in keys]
         return f"<section>{title}{_table(heads, rows)}</section>"

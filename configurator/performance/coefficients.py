@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from configurator.architecture import Architecture
-from configurator.catalog import catalog_dir, parse_yaml
+from configurator.catalog import catalog_dir, load_catalog, parse_yaml
 
 FAMILIES = {
     "vllm": "serving", "sglang": "serving", "tensorrt_llm": "serving", "transformers": "eager",
@@ -62,10 +62,12 @@ def _resolved(
     family: str, engine: str, precision: str, card: str, architecture: str, vendor: str,
     segment: str,
 ) -> Mapping[str, float]:  # fmt: skip
+    known = load_catalog().gpus.get(card)
+    chip = (known and known.same_chip_as) or card
     return resolve(
         family,
         {
-            "engine": engine, "precision": precision, "card": card, "architecture": architecture,
+            "engine": engine, "precision": precision, "card": chip, "architecture": architecture,
             "vendor": vendor, "segment": segment,
         },
     )  # fmt: skip

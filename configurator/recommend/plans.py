@@ -144,7 +144,7 @@ class Beside:
     @cached_property
     def estimate(self) -> Estimate:
         """The ordinary estimate of the second load."""
-        return estimate(self.scenario, self.catalog)
+        return estimate(self.scenario)
 
     @property
     def gpu_count(self) -> int:
@@ -210,7 +210,7 @@ class Plan:
     @cached_property
     def estimate(self) -> Estimate:
         """The ordinary estimate of this plan."""
-        return estimate(self.scenario, self.catalog)
+        return estimate(self.scenario)
 
     @cached_property
     def cost(self) -> Cost:
@@ -221,7 +221,7 @@ class Plan:
         return plan_cost(
             self.gpu, self.gpu_count + second, terms=self.terms, host=self.host,
             spares=self.asked_spares, owned=self.owned, price=self.price,
-            catalog=self.catalog, input_tokens=inputs,
+            catalog=self.catalog, input_tokens=inputs, run_days=self.train_days,
             performance={
                 name: getattr(performance, name)
                 for name in (

@@ -232,6 +232,22 @@ def test_sparse_attention_needs_a_card_with_kernels(gpu, runs):
     assert (found is None) if runs else (found and found.code == "attention_not_run")
 
 
+@pytest.mark.parametrize(
+    ("card", "twin"), [("a100-sxm4-80", "a800-sxm4-80"), ("h100-sxm", "h800-sxm")]
+)
+def test_the_same_chip_is_as_fast(card, twin):
+    one, other = (answer(QWEN, "vllm", gpu, 1).performance for gpu in (card, twin))
+    assert one.output_tokens_per_s == other.output_tokens_per_s
+
+
+def test_what_nobody_would_wait_for_is_said():
+    load = {"concurrency": 64, "input_tokens": 32768, "output_tokens": 512}
+    slow = answer(QWEN, "vllm", "rtx-3060-12gb", 8, load=load)
+    assert {"slow_pace", "slow_start"} & {notice.code for notice in slow.warnings}
+    quick = answer(QWEN, "vllm", "h100-sxm", 1)
+    assert not {"slow_pace", "slow_start"} & {notice.code for notice in quick.warnings}
+
+
 def test_training_engines_split_as_they_can():
     asked = {"task": "fine_tuning", "training": {"method": "full"}}
     found = answer(QWEN, "transformers", "h100-sxm", 8, training=asked, tensor_parallel=2,

@@ -86,6 +86,21 @@ def test_break_points_are_the_borders_of_the_ordinary_search():
     assert [step.value for step in steps] == sorted(step.value for step in steps)
 
 
+def test_one_training_run_has_its_own_rent():
+    asked = {"model": "Qwen/Qwen3-8B", "task": "fine_tuning", "engine": "fsdp",
+             "training": {"method": "full", "sharding": "fsdp"}}  # fmt: skip
+    plan = ask(asked, train_tokens_b=2).tiers["enterprise"][0]
+    rent = {r.rental: r for r in plan.cost.rents}["on_demand"]
+    hours = 24 * plan.train_days
+    assert rent.run.value == pytest.approx(
+        plan.gpu_count * hours * rent.per_card_hour.value, rel=1e-3
+    )
+    again = ask(asked, train_tokens_b=2, years=1, utilisation=1.0, gpus=[plan.gpu])
+    other = {r.rental: r for r in again.tiers["enterprise"][0].cost.rents}["on_demand"]
+    assert other.run.value == rent.run.value
+    assert {r.run for r in ask(asked).tiers["enterprise"][0].cost.rents} == {None}
+
+
 def test_the_articles_third_of_the_cloud_holds_where_it_is_said_to():
     plan = ask(gpus=["l40s"]).tiers["sme"][0]
     use = cheaper_than_rent_at(plan, share=1.2)["on_demand"]

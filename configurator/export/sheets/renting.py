@@ -95,6 +95,12 @@ def write_rents(book: Book, sheet: Any, row: int) -> int:
             never,
         )
         row += 4
+        if rent.run is not None:
+            days = facts.plan.train_days
+            formula = f"=ROUND({rented}*{days!r}*24*{price_cell}*{book.rate_cell},2)"
+            sheet.write_string(row, 0, book.say("rent.run", rental=name), book.wrap)
+            sheet.write_formula(row, 1, formula, money, float(rent.run.value))
+            row += 1
     return row
 
 

@@ -367,7 +367,7 @@ def calibrate(cases: Sequence[Mapping[str, Any]], today: date, out: Path | None 
     """
     rows = read_rows(cases)
     if not rows:
-        raise InputError("--truth", "holds no case with a measured speed", len(cases))
+        raise InputError("--truth", "no_speed_case", len(cases))
     parts: dict[str, Any] = {}
     for name, family in families(rows).items():
         theta = family.fit(np.ones(len(family.rows), dtype=bool))

@@ -63,7 +63,7 @@ class Load:
 
 def _deployment(scenario: Scenario) -> Estimate:
     if scenario.is_training:
-        raise InputError("task", "must be inference: training has no users", scenario.task)
+        raise InputError("task", "users_of_training", scenario.task)
     return estimate(scenario)
 
 

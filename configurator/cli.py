@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from configurator.errors import InputError
+from configurator.words import DEFAULT_LANGUAGE
 
 Answer = Callable[[Any], dict[str, Any]]
 
@@ -22,10 +23,12 @@ def _lines(path: str, stdin: TextIO) -> Iterator[bytes]:
         with Path(path).open("rb") as file:
             yield from file
     except OSError as error:
-        raise InputError("--jsonl", f"cannot be read: {error.strerror}", path) from None
+        raise InputError("--jsonl", "unreadable", path, reason=error.strerror) from None
 
 
-def answer_lines(lines: Iterator[bytes], answer: Answer, out: TextIO) -> int:
+def answer_lines(
+    lines: Iterator[bytes], answer: Answer, out: TextIO, language: str = DEFAULT_LANGUAGE
+) -> int:
     """Answer one JSON object a line, in order; return 1 if any line was bad, else 0.
 
     A bad line prints ``{"error": {"field", "message", "value"}}`` in its place.
@@ -40,12 +43,12 @@ def answer_lines(lines: Iterator[bytes], answer: Answer, out: TextIO) -> int:
                 data = json.loads(line.decode("utf-8-sig"))
                 json.dumps(data, ensure_ascii=False).encode()  # half a surrogate pair is no text
             except (UnicodeDecodeError, UnicodeEncodeError):
-                raise InputError("line", "is not UTF-8; save the file as UTF-8", text) from None
+                raise InputError("line", "not_utf8", text) from None
             except (ValueError, RecursionError) as error:
-                raise InputError("line", f"is not JSON: {error}", text) from None
+                raise InputError("line", "not_json", text, reason=error) from None
             result = answer(data)
         except InputError as error:
-            result, status = {"error": error.to_dict()}, 1
+            result, status = {"error": error.to_dict(language)}, 1
         out.write(json.dumps(result, ensure_ascii=False, allow_nan=False) + "\n")
         out.flush()
     return status
@@ -58,7 +61,7 @@ def _estimate(args: argparse.Namespace) -> int:
     def answer(data: Any) -> dict[str, Any]:
         return estimate(parse_scenario(data)).to_dict(args.language)
 
-    return answer_lines(_lines(args.jsonl, sys.stdin), answer, sys.stdout)
+    return answer_lines(_lines(args.jsonl, sys.stdin), answer, sys.stdout, args.language)
 
 
 def _recommend(args: argparse.Namespace) -> int:
@@ -67,7 +70,7 @@ def _recommend(args: argparse.Namespace) -> int:
     def answer(data: Any) -> dict[str, Any]:
         return recommend(parse_request(data)).to_dict(args.language)
 
-    return answer_lines(_lines(args.jsonl, sys.stdin), answer, sys.stdout)
+    return answer_lines(_lines(args.jsonl, sys.stdin), answer, sys.stdout, args.language)
 
 
 def _check(args: argparse.Namespace) -> int:
@@ -95,7 +98,7 @@ def page_script() -> Path:
     for path in (package.parent / "streamlit_app.py", package / "_page" / "streamlit_app.py"):
         if path.is_file():
             return path
-    raise InputError("serve", "the page's file is missing from this installation; reinstall it")
+    raise InputError("serve", "page_missing")
 
 
 def _serve(args: argparse.Namespace) -> int:
@@ -260,7 +263,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return int(args.run(args))
     except InputError as error:
-        print(json.dumps({"error": error.to_dict()}, ensure_ascii=False), file=sys.stderr)
+        said = error.to_dict(getattr(args, "language", DEFAULT_LANGUAGE))
+        print(json.dumps({"error": said}, ensure_ascii=False), file=sys.stderr)
         return 2
     except BrokenPipeError:
         return 0

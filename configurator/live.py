@@ -243,7 +243,7 @@ class Recorder:
         self.path = path
         self.interval_s = interval_s
         self.samples = 0
-        self.error: str | None = None
+        self.error: InputError | None = None
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._file: io.FileIO | None = None
@@ -292,7 +292,9 @@ class Recorder:
             try:
                 self.write(self.probe.snapshot(self.interval_s / 2))
             except (OSError, ValueError) as error:  # ValueError: closed while the driver hung
-                self.error = str(error)
+                reason = getattr(error, "strerror", error)
+                path = str(self.path)
+                self.error = InputError("record", "record_unwritable", path, reason=reason)
                 return
 
 
@@ -303,13 +305,12 @@ def _open_recording(path: Path) -> io.FileIO:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = open(path, "ab+", buffering=0)  # noqa: SIM115 - the recorder closes it
     except OSError as error:
-        message = f"cannot be written ({error.strerror}); name another file"
-        raise InputError("record", message, str(path)) from None
+        raise InputError("record", "record_unwritable", str(path), reason=error.strerror) from None
     file.seek(0)
     start = file.read(len(header))
     if start not in (b"", header):
         file.close()
-        raise InputError("record", "holds another kind of table; name a new file", str(path))
+        raise InputError("record", "other_table", str(path))
     if not start:
         file.write(header)
     else:

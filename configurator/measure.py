@@ -27,11 +27,9 @@ def _torch() -> Any:
     try:
         import torch
     except ImportError:
-        raise InputError(
-            "measure", "needs torch; install it for this card (pytorch.org) and run again"
-        ) from None
+        raise InputError("measure", "needs_torch") from None
     if not torch.cuda.is_available():
-        raise InputError("measure", "torch sees no GPU here; check the driver and torch's build")
+        raise InputError("measure", "torch_no_gpu")
     return torch
 
 
@@ -67,7 +65,9 @@ def measure_card(index: int = 0, budget_s: float = 60.0) -> dict[str, Any]:
     """
     torch = _torch()
     if not 0 <= index < torch.cuda.device_count():
-        raise InputError("measure.index", f"must be 0 to {torch.cuda.device_count() - 1}", index)
+        raise InputError(
+            "measure.index", "index_between", index, most=torch.cuda.device_count() - 1
+        )
     torch.cuda.set_device(index)
     share = budget_s / (1 + len(_DTYPES))
     free, total = torch.cuda.mem_get_info(index)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from configurator.architecture import Architecture
@@ -49,8 +50,8 @@ class Split:
         return self.tensor * self.pipeline * self.data
 
 
-def tensor_problem(arch: Architecture, tensor: int, expert: int = 1) -> str | None:
-    """Say why a tensor-parallel size is not legal, or None.
+def tensor_problem(arch: Architecture, tensor: int, expert: int = 1) -> InputError | None:
+    """Return why a tensor-parallel size is not legal, or None.
 
     Engines split query heads evenly; key-value heads too, or copy each to as many ranks (vLLM
     ``LlamaAttention``: one number must divide the other); MLPs evenly (``divide`` of
@@ -59,22 +60,20 @@ def tensor_problem(arch: Architecture, tensor: int, expert: int = 1) -> str | No
     """
     if tensor == 1:
         return None
+    refuse = partial(InputError, "hardware.tensor_parallel", value=tensor, ranks=tensor)
     for group in arch.groups:
         layer = group.layer
         if layer.attention != "none":
             if layer.heads % tensor:
-                return f"{layer.heads} attention heads cannot be split evenly over {tensor} GPUs"
+                return refuse("heads_split", heads=layer.heads)
             shared = layer.kv_heads or 1
             if shared % tensor and tensor % shared:
-                return (
-                    f"{shared} key-value heads can be neither split evenly over {tensor} GPUs nor "
-                    "copied evenly to them"
-                )
+                return refuse("kv_heads_split", heads=shared)
         if layer.experts and expert >= tensor:
             continue
         shard = layer.ffn * max(1, expert)
         if shard % tensor:
-            return f"MLP width {layer.ffn} cannot be split evenly over {tensor} GPUs"
+            return refuse("width_split", width=layer.ffn)
         quantization = arch.quantization
         if (
             layer.experts
@@ -84,10 +83,7 @@ def tensor_problem(arch: Architecture, tensor: int, expert: int = 1) -> str | No
         ):
             block = round(quantization.group_size**0.5)
             if (shard // tensor) % block:
-                return (
-                    f"expert width {layer.ffn} over {tensor} GPUs breaks the {block}-wide FP8 "
-                    "blocks; use expert parallelism or fewer tensor-parallel ranks"
-                )
+                return refuse("blocks_split", width=layer.ffn, block=block)
     return None
 
 
@@ -103,39 +99,24 @@ def check_split(arch: Architecture, split: Split, gpu_count: int) -> None:
         InputError: Names the field, the value and the way out.
     """
     problem = tensor_problem(arch, split.tensor, split.expert)
-    if problem:
-        raise InputError("hardware.tensor_parallel", problem, split.tensor)
+    if problem is not None:
+        raise problem
     if split.pipeline > arch.num_layers:
         raise InputError(
-            "hardware.pipeline_parallel",
-            f"must be at most the model's {arch.num_layers} layers",
-            split.pipeline,
+            "hardware.pipeline_parallel", "layers_of_model", split.pipeline, most=arch.num_layers
         )
     if split.expert > 1:
         if not arch.is_moe:
-            raise InputError(
-                "hardware.expert_parallel", "must be 1: the model has no experts", split.expert
-            )
+            raise InputError("hardware.expert_parallel", "no_experts", split.expert)
         if split.expert > arch.experts:
             raise InputError(
-                "hardware.expert_parallel",
-                f"must be at most the model's {arch.experts} experts",
-                split.expert,
+                "hardware.expert_parallel", "experts_of_model", split.expert, most=arch.experts
             )
         ranks = split.tensor * split.data
         if ranks % split.expert:
-            raise InputError(
-                "hardware.expert_parallel",
-                f"must divide the {ranks} ranks that tensor × data parallel make; raise those, or "
-                "lower it",
-                split.expert,
-            )
+            raise InputError("hardware.expert_parallel", "ranks_divide", split.expert, ranks=ranks)
     if split.gpus > gpu_count:
-        raise InputError(
-            "hardware.gpu_count",
-            f"tensor × pipeline × data parallel = {split.gpus} needs more GPUs than given",
-            gpu_count,
-        )
+        raise InputError("hardware.gpu_count", "more_gpus", gpu_count, needed=split.gpus)
 
 
 def choose_split(scenario: Scenario, arch: Architecture, domain_size: int) -> Split:
@@ -155,7 +136,7 @@ def choose_split(scenario: Scenario, arch: Architecture, domain_size: int) -> Sp
     """
     hardware: Hardware | None = scenario.hardware
     if hardware is None:
-        raise InputError("hardware", "is required for an estimate; name a gpu and a gpu_count")
+        raise InputError("hardware", "hardware_required")
     count = hardware.gpu_count
     tensor, pipeline, data = (
         hardware.tensor_parallel,

@@ -46,7 +46,7 @@ MAX_GPUS = 100_000
 def _whole_number(value: Any) -> Any:
     """Refuse booleans and text, accept 8.0 as 8; pydantic does the rest."""
     if isinstance(value, (bool, str)):
-        raise ValueError("must be a whole number")
+        raise InputError("", "whole", value)
     return value
 
 
@@ -96,7 +96,7 @@ class Inference(_Part):
     @model_validator(mode="after")
     def _some_tokens(self) -> Inference:
         if self.input_tokens + self.output_tokens < 1:
-            raise ValueError("input_tokens and output_tokens cannot both be 0")
+            raise InputError("", "both_zero")
         return self
 
     @property
@@ -186,8 +186,11 @@ class Scenario(_Part):
         if self.engine not in allowed:
             raise InputError(
                 "engine",
-                f"{self.engine!r} does not do {self.task}; choose one of {', '.join(allowed)}",
+                "engine_task",
                 self.engine,
+                engine=self.engine,
+                task=self.task,
+                known=", ".join(allowed),
             )
         return self
 
@@ -228,24 +231,27 @@ class Scenario(_Part):
         return self.training or Training()
 
 
-_SAY = {
-    "missing": "is required",
-    "extra_forbidden": "is not a field of the contract; remove it or correct its name",
-    "finite_number": "must be a finite number",
-    "int_from_float": "must be a whole number",
-    "int_type": "must be a whole number",
-    "float_type": "must be a number",
-    "bool_type": "must be true or false",
-    "bool_parsing": "must be true or false",
-    "string_type": "must be text",
-    "dict_type": "must be a JSON object",
-    "model_type": "must be a JSON object",
-    "model_attributes_type": "must be a JSON object",
-    "tuple_type": "must be a list",
-    "list_type": "must be a list",
-    "date_type": "must be a date, YYYY-MM-DD",
-    "date_from_datetime_parsing": "must be a date, YYYY-MM-DD",
+# pydantic's kind of complaint → ours.
+_CODES = {
+    "missing": "required",
+    "extra_forbidden": "no_field",
+    "finite_number": "finite",
+    "int_from_float": "whole",
+    "int_type": "whole",
+    "float_type": "number",
+    "bool_type": "flag",
+    "bool_parsing": "flag",
+    "string_type": "text",
+    "dict_type": "object",
+    "model_type": "object",
+    "model_attributes_type": "object",
+    "tuple_type": "list",
+    "list_type": "list",
+    "date_type": "date",
+    "date_from_datetime_parsing": "date",
 }
+_BOUNDS = {"greater_than_equal": "ge", "greater_than": "gt", "less_than_equal": "le",
+           "less_than": "lt"}  # fmt: skip
 # The branch of a union shows in pydantic's path; the reader knows only the field.
 _BRANCHES = {"str": str, "ConfigModel": dict, "SizeModel": dict, "CustomGpu": dict}
 
@@ -275,18 +281,13 @@ def _to_input_error(error: ValidationError) -> InputError:
     kind, context = problem["type"], problem.get("ctx") or {}
     own = context.get("error")
     if isinstance(own, InputError):  # a check over several fields knows which one it means
-        return InputError(".".join(filter(None, (path, own.field))), own.message, own.value)
-    if kind in _SAY:
-        message = _SAY[kind]
-    elif kind == "value_error":
-        message = str(context.get("error", problem["msg"]))
+        return own.at(".".join(filter(None, (path, own.field))) or "scenario")
+    code, facts = _CODES.get(kind, "refused"), {"reason": problem["msg"]}
+    if kind in _BOUNDS:
+        code, facts = kind, {"bound": context[_BOUNDS[kind]]}
     elif kind == "literal_error":
-        message = f"must be one of {context.get('expected')}"
-    elif kind.startswith(("greater", "less")):
-        message = problem["msg"].replace("Input should be", "must be")
-    else:
-        message = problem["msg"].replace("Input should", "should")
-    return InputError(path or "scenario", message, problem.get("input"))
+        code, facts = "one_of", {"known": context.get("expected")}
+    return InputError(path or "scenario", code, problem.get("input"), **facts)
 
 
 def parse_scenario(data: Any) -> Scenario:
@@ -299,7 +300,7 @@ def parse_scenario(data: Any) -> Scenario:
         InputError: Names the first field that cannot be used, its value and the way out.
     """
     if not isinstance(data, Mapping):
-        raise InputError("scenario", "must be a JSON object", data)
+        raise InputError("scenario", "object", data)
     try:
         return Scenario.model_validate(data)
     except ValidationError as error:

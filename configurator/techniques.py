@@ -134,7 +134,10 @@ class Technique:
 
     def why(self, language: str = "en") -> str:
         """Return why it applies, or not."""
-        return say(f"technique.reason.{self.reason}", language, **named(self.values, language))
+        values = dict(named(self.values, language))
+        if isinstance(refused := values.get("problem"), InputError):
+            values["problem"] = f"{refused.field}: {refused.text(language)}"
+        return say(f"technique.reason.{self.reason}", language, **values)
 
     def effect(self, language: str = "en") -> str:
         """Return before and after in words; empty where there is no number."""
@@ -219,7 +222,7 @@ def _try(answer: Estimate, lever: Lever) -> Technique:
         scenario = changed(answer.scenario, changes)
         other = estimate(scenario)
     except InputError as error:
-        common["values"] = {"problem": f"{error.field}: {error.message}"}
+        common["values"] = {"problem": error}
         return Technique(**common, state="not_applicable", reason="refused")
     now, then = Effect.of(answer), Effect.of(other)
     if lever.on is not None:

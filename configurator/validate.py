@@ -122,9 +122,9 @@ def read_cases(*folders: Path) -> list[dict[str, Any]]:
                 case = json.loads(line)
                 cases.setdefault(str(case.get("id", f"{file}:{number}")), case)
             except (ValueError, AttributeError) as error:
-                raise InputError(f"{file.name}:{number}", f"is not a JSON case: {error}") from None
+                raise InputError(f"{file.name}:{number}", "bad_case", reason=error) from None
     if not cases:
-        raise InputError("--truth", "holds no *.jsonl cases", ", ".join(map(str, folders)))
+        raise InputError("--truth", "no_cases", ", ".join(map(str, folders)))
     return list(cases.values())
 
 

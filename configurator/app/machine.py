@@ -361,10 +361,10 @@ def _keep() -> None:
             if running is not None and running.samples:
                 st.caption(words("live.recorded", file=str(running.path), count=running.samples))
     if running is not None and running.error:
-        st.error(numbers.plain(running.error))
+        st.error(numbers.plain(views.wrong(running.error, language())))
     problem = st.session_state.pop("_record_problem", None)
     if problem:
-        st.error(numbers.plain(problem))
+        st.error(numbers.plain(views.wrong(problem, language())))
 
 
 def _start() -> None:
@@ -373,8 +373,8 @@ def _start() -> None:
     recorder = Recorder(shared_probe(match_gpu), RECORDINGS / f"gpus-{stamp}.csv", every)
     try:
         recorder.start()
-    except (InputError, OSError) as error:
-        st.session_state["_record_problem"] = str(error)
+    except InputError as error:
+        st.session_state["_record_problem"] = error
         return
     _recorders()["one"] = recorder
 

@@ -40,8 +40,7 @@ def read_measured(text: str) -> CustomGpu:
         found = json.loads(text)
         return CustomGpu.model_validate(found["gpu"])
     except (ValueError, KeyError, TypeError, RecursionError, ValidationError):
-        message = "must be what `configurator measure` printed: one JSON object with `gpu`"
-        raise InputError("measure", message, text[:80]) from None
+        raise InputError("measure", "measured_print", text) from None
 
 
 def completed(card: CustomGpu, gpu: Gpu | None) -> CustomGpu:
@@ -106,16 +105,14 @@ def timed(index: int) -> CustomGpu:
             env=environ,
         )
     except subprocess.TimeoutExpired:
-        raise InputError(
-            "measure", f"took longer than {PATIENCE_S:.0f} s; is the card busy?"
-        ) from None
+        raise InputError("measure", "measure_slow", seconds=PATIENCE_S) from None
     if done.returncode == 0:
         return read_measured(done.stdout)
     try:
         said = json.loads(done.stderr.strip().splitlines()[-1])["error"]["message"]
     except (ValueError, KeyError, TypeError, IndexError):
         said = done.stderr.strip()[-300:] or f"ended with status {done.returncode}"
-    raise InputError("measure", said, index)
+    raise InputError("measure", "measure_failed", index, reason=said)
 
 
 def show_measure(gpus: Sequence[GpuReading]) -> None:
@@ -153,7 +150,7 @@ def _keep(index: int, read: Any) -> None:
     try:
         st.session_state["_measured"] = (index, read())
     except InputError as error:
-        show_problem(error)
+        show_problem(error, "measure.unreadable")
 
 
 def _show(card: CustomGpu, reading: GpuReading) -> None:

@@ -96,9 +96,7 @@ def _like_an_id(source: str) -> bool:
 
 def _refuse(error: InputError) -> None:
     st.session_state["_import_problem"] = words(
-        "upload_bad",
-        reason=numbers.plain(views.wrong(error, language())),
-        detail=numbers.plain(f"{error.field}: {error.message}"),
+        "upload_bad", reason=numbers.plain(views.wrong(error, language()))
     )
 
 

@@ -22,7 +22,7 @@ from configurator.app.market_inputs import market
 from configurator.app.nearest import show_nearest, show_terms
 from configurator.app.owned import show_owned
 from configurator.app.plan_cards import bill, money_range, plan_name
-from configurator.app.problems import show_problem
+from configurator.app.problems import problem_text, show_problem
 from configurator.app.state import (
     buy,
     buying,
@@ -202,11 +202,12 @@ def _own_prices() -> tuple[Any, ...]:
         try:
             prices, problems = read_prices(file.name, file.getvalue())
         except InputError as error:
-            show_problem(error)
+            show_problem(error, "purchase.unreadable")
             return ()
         st.caption(words("purchase.read", count=len(prices), wrong=len(problems)))
         for problem in problems[:MAX_PROBLEMS]:
-            st.text(str(problem))
+            line = words("purchase.line", line=problem.line, problem=problem_text(problem.error))
+            st.text(line)
         return prices
 
 
@@ -317,7 +318,7 @@ def _files(plan: Plan, request: Request, tongue: str) -> None:
             try:
                 pdf = paper_pdf(plan, request, tongue, address)
             except InputError as error:
-                st.warning(numbers.plain(error.message), icon=":material/picture_as_pdf:")
+                st.warning(numbers.plain(error.text(tongue)), icon=":material/picture_as_pdf:")
             else:
                 st.download_button(
                     words("purchase.pdf_ready"), pdf, "plan.pdf", "application/pdf",

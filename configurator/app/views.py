@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -313,60 +312,20 @@ def limits_said(answer: Estimate, limits: Limits, language: str) -> Verdict | No
 
 # --------------------------------------------------------------------------- what is wrong
 
-# How the engine words a complaint → its kind on the page, the figures by name. First match counts.
-_WRONG = (
-    (r"is not there", "not_there"),
-    (r"must look like owner/name", "hub_name"),
-    (r"is offline", "offline"),
-    (r"could not be reached|did not answer", "no_network"),
-    (r"is gated|is private", "no_access"),
-    (r"is cut off", "cut_off"),
-    (r"needs the package (?P<package>[\w-]+)", "needs_package"),
-    (r"usual names|attention heads the model has", "needs_config"),
-    (r"larger than any", "too_large"),
-    (r"must be a \.gguf", "kind"),
-    (r"damaged|no sound GGUF|no safetensors file", "damaged"),
-    (r"is required", "required"),
-    (r"is missing", "missing"),
-    (r"is not a field of", "no_field"),
-    (r"no \w+ of the catalog is called .*did you mean (?P<close>.+)\?", "unknown_close"),
-    (r"no \w+ of the catalog is called", "unknown"),
-    (r"does not do", "engine"),
-    (r"cannot both be 0", "both_zero"),
-    (r"has no meaning for", "no_meaning"),
-    (r"needs more GPUs than given", "more_gpus"),
-    (r"heads|width .* over|divide", "split"),
-    (r"the model has no experts", "no_experts"),
-    (r"(?:number|billions) from (?P<low>\S+) to (?P<high>[\d,.]*\d)", "between"),
-    (r"at most (?:the model's )?(?:the number of experts, )?(?P<most>[\d,.]*\d)", "at_most"),
-    (r"less than or equal to (?P<most>\S*\d)", "at_most"),
-    (r"less than (?P<most>\S*\d)", "below"),
-    (r"greater than or equal to (?P<least>\S*\d)", "at_least"),
-    (r"greater than (?P<least>\S*\d)", "above"),
-    (r"must be one of|must be 2, 3, 4 or 8", "one_of"),
-    (r"whole number", "whole"),
-    (r"finite number|must be a (?:positive )?number", "number"),
-    (r"true or false", "flag"),
-    (r"must be text|a string", "text"),
-    (r"not (?:valid )?JSON|JSON object|object in each entry", "not_json"),
-    (r"not known to the engine|does not know", "not_known"),
-    (r"names no module", "no_module"),
-    (r"at most .*(?:characters|entries|patterns)|more than", "too_much"),
-)
+
+def field_name(path: str, language: str) -> str:
+    """Return what a field is called; one that the page does not know is called by its path."""
+    name = path.rsplit(".", 1)[-1]
+    try:
+        return say(f"app.field.{name}", language)
+    except KeyError:
+        return path
 
 
 def wrong(error: InputError, language: str) -> str:
     """Return what is wrong with an input, as a sentence of the page; plain text."""
-    name = error.field.rsplit(".", 1)[-1]
-    try:
-        field = say(f"app.field.{name}", language)
-    except KeyError:
-        field = error.field
-    for pattern, kind in _WRONG:
-        match = re.search(pattern, error.message)
-        if match is not None:
-            return say(f"app.wrong.{kind}", language, field=field, **match.groupdict())
-    return say("app.wrong.other", language, field=field)
+    field = field_name(error.field, language)
+    return say("app.wrong", language, field=field, sentence=error.text(language))
 
 
 # --------------------------------------------------------------------------- why

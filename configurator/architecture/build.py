@@ -55,7 +55,7 @@ def read_architecture(config: Any, name: str = "model") -> Architecture:
         InputError: Names the field that is missing or cannot be read.
     """
     if not isinstance(config, Mapping):
-        raise InputError("model.config", "must be a JSON object as in config.json", config)
+        raise InputError("model.config", "config_object", config)
     text = _text_config(config)
     outer = Reader(config)
     _refuse_other_kinds(text)
@@ -97,9 +97,7 @@ def read_architecture(config: Any, name: str = "model") -> Architecture:
         rotary_positions=_rotary_positions(reader, text),
     )
     if architecture.parameters > MAX_PARAMETERS:
-        raise InputError(
-            "model.config", "describes more than 10^15 parameters; check its dimensions"
-        )
+        raise InputError("model.config", "too_many_parameters")
     return architecture
 
 
@@ -145,19 +143,10 @@ def _text_config(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def _refuse_other_kinds(text: Mapping[str, Any]) -> None:
     if text.get("is_encoder_decoder"):
-        raise InputError(
-            "model.config.is_encoder_decoder",
-            "encoder-decoder models are not known to the engine; use a decoder-only model",
-            True,
-        )
+        raise InputError("model.config.is_encoder_decoder", "encoder_decoder", True)
     model_type = text.get("model_type")
     if isinstance(model_type, str) and model_type.startswith(("mamba", "rwkv", "falcon_mamba")):
-        raise InputError(
-            "model.config.model_type",
-            "pure state-space and recurrent models are not known to the engine; use a model with "
-            "attention layers",
-            model_type,
-        )
+        raise InputError("model.config.model_type", "no_attention", model_type)
 
 
 def _layer_count(r: Reader) -> int:
@@ -190,11 +179,7 @@ def _layer_specs(p: Parts) -> list[LayerSpec]:
     blocks = p.r.sequence("block_configs")[: p.count]
     for name, found in (("hybrid_override_pattern", pattern), ("block_configs", blocks)):
         if found and len(found) < p.count:
-            raise InputError(
-                f"{p.r.path}.{name}",
-                f"must describe all {p.count} layers that num_hidden_layers names",
-                len(found),
-            )
+            raise InputError(f"{p.r.path}.{name}", "all_layers", len(found), count=p.count)
     if pattern:
         return [_sign_spec(p, sign, i) for i, sign in enumerate(pattern)]
     if blocks:
@@ -264,9 +249,7 @@ def _sign_spec(p: Parts, sign: str, index: int) -> LayerSpec:
         return LayerSpec(AttentionSpec("full_attention"), None, 1)
     if sign in "-E":
         return LayerSpec(None, feed_forward_spec(p, index, moe=sign == "E"), 1)
-    raise InputError(
-        f"{p.r.path}.hybrid_override_pattern", "may hold only the signs M * - and E", sign
-    )
+    raise InputError(f"{p.r.path}.hybrid_override_pattern", "pattern_signs", sign)
 
 
 def _searched_spec(p: Parts, block: Any, index: int) -> LayerSpec:
@@ -274,7 +257,7 @@ def _searched_spec(p: Parts, block: Any, index: int) -> LayerSpec:
     r = Reader(block if isinstance(block, Mapping) else {}, path=f"{p.r.path}.block_configs")
     attention, ffn = r.section("attention"), r.section("ffn")
     if attention is None or ffn is None:
-        raise InputError(r.path, "must have an attention and an ffn object in each entry", index)
+        raise InputError(r.path, "schedule_entry", index)
     heads = p.r.integer("num_attention_heads")
     mixing: AttentionSpec | None = None
     norms = 0

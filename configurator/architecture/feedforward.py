@@ -47,10 +47,7 @@ def feed_forward_spec(p: Parts, index: int, *, moe: bool | None = None) -> FeedF
     experts = r.integer("num_experts")
     top_k = _at(p, "num_experts_per_tok", index)
     if top_k > experts:
-        raise InputError(
-            f"{r.path}.num_experts_per_tok", f"must be at most the number of experts, {experts}",
-            top_k,
-        )  # fmt: skip
+        raise InputError(f"{r.path}.num_experts_per_tok", "experts_per_token", top_k, most=experts)
     beside = p.name == "gemma4" or r.flag("double_layers")
     return FeedForwardSpec(
         True,

@@ -299,10 +299,7 @@ def _quantized_shares(
 
 def _refuse_many(patterns: int) -> None:
     if patterns > MAX_PATTERNS:
-        raise InputError(
-            "model.config.quantization_config",
-            f"names modules by more than {MAX_PATTERNS} different patterns",
-        )
+        raise InputError("model.config.quantization_config", "too_many_patterns", most=MAX_PATTERNS)
 
 
 # --------------------------------------------------------------------------- reading
@@ -345,7 +342,7 @@ def read_quantization(raw: Any, expert_dtype: str = "") -> Quantization | None:
         return _mixed(r, method, weights, common)
     if method in ("awq", "gptq", "auto-round", "auto_round", "gptqmodel"):
         if bits not in (None, 2, 3, 4, 8):
-            raise InputError(f"{r.path}.bits", "must be 2, 3, 4 or 8", bits)
+            raise InputError(f"{r.path}.bits", "bits", bits)
         odd = float(bits) if bits in (2, 3) else None
         precision = "int8" if bits == 8 else "int4"
         size = 128 if group is None else group
@@ -377,10 +374,7 @@ def read_quantization(raw: Any, expert_dtype: str = "") -> Quantization | None:
     if not method and not algorithm:
         return None
     raise InputError(
-        "model.config.quantization_config",
-        "is of a scheme that the engine does not know; name the precision in the scenario and "
-        "leave this block out",
-        method or algorithm,
+        "model.config.quantization_config", "unknown_quantization", method or algorithm
     )
 
 

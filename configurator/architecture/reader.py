@@ -96,7 +96,7 @@ class Reader:
             or value != int(value)
         ):
             raise InputError(
-                f"{self.path}.{name}", f"must be a whole number from {minimum} to {maximum}", value
+                f"{self.path}.{name}", "whole_between", value, low=minimum, high=maximum
             )
         return int(value)
 
@@ -115,7 +115,7 @@ class Reader:
             return self.whole(name, value, minimum, maximum)
         if default is None:
             keys = " or ".join(ALIASES.get(name, (name,)))
-            raise InputError(f"{self.path}.{name}", f"is missing; the config.json must have {keys}")
+            raise InputError(f"{self.path}.{name}", "config_missing", keys=keys)
         return default
 
     def optional(self, name: str) -> int | None:
@@ -128,7 +128,7 @@ class Reader:
         if value is None:
             return default
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1e9:
-            raise InputError(f"{self.path}.{name}", "must be a positive number", value)
+            raise InputError(f"{self.path}.{name}", "positive", value)
         return float(value)
 
     def flag(self, name: str, default: bool = False) -> bool:
@@ -137,7 +137,7 @@ class Reader:
         if value is None:
             return default
         if value not in (True, False):
-            raise InputError(f"{self.path}.{name}", "must be true or false", value)
+            raise InputError(f"{self.path}.{name}", "flag", value)
         return bool(value)
 
     def text(self, name: str, default: str = "") -> str:
@@ -146,7 +146,7 @@ class Reader:
         if value is None:
             return default
         if not isinstance(value, str):
-            raise InputError(f"{self.path}.{name}", "must be a string", value)
+            raise InputError(f"{self.path}.{name}", "string", value)
         return value
 
     def sequence(self, name: str) -> list[Any]:
@@ -158,7 +158,7 @@ class Reader:
         if not isinstance(value, (list, tuple)):
             value = ()
         if len(value) > MAX_LIST:
-            raise InputError(f"{self.path}.{name}", f"must have at most {MAX_LIST} entries")
+            raise InputError(f"{self.path}.{name}", "entries", most=MAX_LIST)
         self._sequences[name] = list(value)
         return self._sequences[name]
 

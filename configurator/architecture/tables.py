@@ -309,8 +309,10 @@ class Architecture:
             known = sorted({m.name for g in self.groups for m in g.layer.lora_modules()})
             raise InputError(
                 "training.lora_targets",
-                f"names no module of {self.name}; it has {', '.join(known)}",
+                "no_module",
                 targets if isinstance(targets, str) else list(targets),
+                model=self.name,
+                known=", ".join(known),
             )
         return found
 

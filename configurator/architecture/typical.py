@@ -26,9 +26,7 @@ def typical_architecture(parameters_b: float) -> Architecture:
         or not isinstance(parameters_b, (int, float))
         or not 0.1 <= parameters_b <= 2_000
     ):
-        raise InputError(
-            "model.parameters_b", "must be a number of billions from 0.1 to 2,000", parameters_b
-        )
+        raise InputError("model.parameters_b", "billions", parameters_b)
     target = parameters_b * 1e9
     vocab = 32_000 if parameters_b < 100 else 128_000
     hidden = max(512, round((target / (12 / 110)) ** (1 / 3) / 128) * 128)

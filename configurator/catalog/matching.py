@@ -5,8 +5,10 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping
+from typing import Literal
 
 from configurator.catalog.records import Gpu, ModelRecord
+from configurator.errors import InputError
 from configurator.units import MIB
 
 CLOSE_MATCHES = 3
@@ -26,13 +28,16 @@ def model_key(text: str) -> str:
     return re.sub(r"[\s_]+", "-", text.strip().lower())
 
 
-def unknown(what: str, given: str, names: Iterable[str], to_id: Callable[[str], str]) -> str:
-    """Say that nothing is called so, with up to three close ids."""
-    key = gpu_key(given) if what == "card" else model_key(given)
+def close_ids(key: str, names: Iterable[str], to_id: Callable[[str], str]) -> list[str]:
+    """Return up to three ids whose names come close to a key."""
     close = difflib.get_close_matches(key, list(names), n=2 * CLOSE_MATCHES, cutoff=0.5)
-    ids = list(dict.fromkeys(to_id(name) for name in close))[:CLOSE_MATCHES]
-    hint = f"; did you mean {', '.join(ids)}?" if ids else ""
-    return f"no {what} of the catalog is called {given!r}{hint}"
+    return list(dict.fromkeys(to_id(name) for name in close))[:CLOSE_MATCHES]
+
+
+def unknown(field: str, what: Literal["card", "model"], given: str, close: list[str]) -> InputError:
+    """Return the error that nothing of the catalog is called so."""
+    code = f"unknown_{what}" + ("_close" if close else "")
+    return InputError(field, code, given, given=given, close=", ".join(close))
 
 
 def gpus_by_name(gpus: Iterable[Gpu]) -> dict[str, tuple[Gpu, ...]]:

@@ -29,7 +29,6 @@ from configurator.catalog.records import (
     Server,
     Source,
 )
-from configurator.errors import InputError
 
 RecordT = TypeVar("RecordT", bound=Record)
 KeyedT = TypeVar("KeyedT", bound=Keyed)
@@ -95,8 +94,8 @@ class Catalog:
         found = self._gpu_names.get(matching.gpu_key(gpu_id))
         if found:
             return found[0]
-        message = matching.unknown("card", gpu_id, self._gpu_names, self._gpu_id_of)
-        raise InputError("hardware.gpu", message, gpu_id)
+        close = matching.close_ids(matching.gpu_key(gpu_id), self._gpu_names, self._gpu_id_of)
+        raise matching.unknown("hardware.gpu", "card", gpu_id, close)
 
     def match_gpu(self, name: str, memory_mib: int | None = None) -> Gpu | None:
         """Return the card that a driver reports, or ``None`` if it is not in the catalog.
@@ -246,8 +245,8 @@ class Catalog:
         if found is not None:
             return self.models[found]
         names = self._model_names
-        message = matching.unknown("model", model_id, names, names.__getitem__)
-        raise InputError("model", message, model_id)
+        close = matching.close_ids(matching.model_key(model_id), names, names.__getitem__)
+        raise matching.unknown("model", "model", model_id, close)
 
     def model_config(self, model_id: str) -> dict[str, Any]:
         """Return the config of a model; see :meth:`ModelRecord.load_config`."""

@@ -300,9 +300,9 @@ def plan_cost(
     card = catalog.gpu(gpu)
     price = price or card_price(catalog, card.id, terms.region, terms.condition)
     if price is None:
-        raise InputError("hardware.gpu", "has no dated price in the catalog; state your own", gpu)
+        raise InputError("hardware.gpu", "no_price", gpu)
     if card.tdp_w is None:
-        raise InputError("hardware.gpu", "has no power figure in the catalog", gpu)
+        raise InputError("hardware.gpu", "no_power", gpu)
     card_w = card.tdp_w.value
     box = host_price(catalog, host or smallest_host(catalog, card.form_factor, gpu_count, gpu))
     slots, step = box.host.slots, box.host.step
@@ -378,7 +378,7 @@ def smallest_host(catalog: Catalog, form_factor: str | None, count: int, gpu: st
     """
     fitting = [h for h in load_hosts(catalog).hosts if form_factor in h.form_factors]
     if not fitting:
-        raise InputError("hardware.gpu", f"no known host takes a card of form {form_factor!r}", gpu)
+        raise InputError("hardware.gpu", "no_host", gpu, form=form_factor)
     return next((h.id for h in fitting if h.slots >= count), fitting[-1].id)
 
 

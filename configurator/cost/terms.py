@@ -126,7 +126,7 @@ def make_terms(
     catalog = catalog or load_catalog()
     if currency not in catalog.currencies:
         known = ", ".join(sorted(catalog.currencies))
-        raise InputError("currency", f"must be one of {known}", currency)
+        raise InputError("currency", "one_of", currency, known=known)
     rates = load_hosts(catalog).rates
     rate = catalog.currencies[currency].per_usd
     to_usd = 1.0 / rate.value

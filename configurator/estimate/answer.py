@@ -54,7 +54,7 @@ def estimate(scenario: Scenario) -> Estimate:
         InputError: Names the field, its value and the way out.
     """
     if scenario.hardware is None:
-        raise InputError("hardware", "is required for an estimate; name a gpu and a gpu_count")
+        raise InputError("hardware", "hardware_required")
     arch = architecture_of(scenario)
     device = device_of(scenario.hardware.gpu)
     split = choose_split(scenario, arch, int(device.domain_size))

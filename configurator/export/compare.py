@@ -51,11 +51,10 @@ def compare(plans: Sequence[Plan], language: str = "en") -> tuple[Compared, ...]
         InputError: Too few or too many plans, or sums in different currencies.
     """
     if not 2 <= len(plans) <= MAX_PLANS:
-        raise InputError("plans", f"must be 2 to {MAX_PLANS} plans", len(plans))
+        raise InputError("plans", "plans_between", len(plans), most=MAX_PLANS)
     currencies = {plan.terms.currency for plan in plans}
     if len(currencies) > 1:
-        message = "must be in one currency; ask for all in the same"
-        raise InputError("plans", message, ", ".join(sorted(currencies)))
+        raise InputError("plans", "plans_currency", ", ".join(sorted(currencies)))
     currency = currencies.pop()
     rows: list[Compared] = []
 

@@ -417,20 +417,11 @@ def paper_pdf(plan: Plan, request: Request, language: str = "en", address: str =
     try:
         from weasyprint import HTML as Document
     except ImportError:
-        raise InputError(
-            "export", "PDF files need WeasyPrint: pip install 'gpu-configurator[pdf]'; "
-            "or print the page from the browser"
-        ) from None  # fmt: skip
+        raise InputError("export", "pdf_package") from None  # fmt: skip
     except OSError:
-        raise InputError(
-            "export", f"PDF files need Pango: apt-get install {_PACKAGES}; "
-            "or print the page from the browser"
-        ) from None  # fmt: skip
+        raise InputError("export", "pdf_pango", packages=_PACKAGES) from None  # fmt: skip
     if language == "zh" and not _has_chinese_font():
-        raise InputError(
-            "export", "a PDF in Chinese needs a Chinese font: apt-get install fonts-noto-cjk; "
-            "or print the page from the browser"
-        )  # fmt: skip
+        raise InputError("export", "pdf_font")  # fmt: skip
     page = paper_html(plan, request, language, address)
     pdf: bytes = Document(string=page, url_fetcher=_fetch_nothing).write_pdf()
     return pdf

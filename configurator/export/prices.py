@@ -45,11 +45,11 @@ def read_prices(
         InputError: The file as a whole cannot be used.
     """
     if len(data) > MAX_BYTES:
-        raise InputError("prices", f"must be at most {MAX_BYTES // 1_000_000} MB", name)
+        raise InputError("prices", "megabytes", name, most=MAX_BYTES // 1_000_000)
     if data.startswith(b"PK"):
         return own_prices.read_own_prices(_csv_of(name, data), catalog)
     if b"\0" in data and not data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise InputError("prices", "is neither CSV nor XLSX; save it as one of them", name)
+        raise InputError("prices", "prices_kind", name)
     return own_prices.read_own_prices(_decoded(name, data), catalog)
 
 
@@ -62,7 +62,7 @@ def _decoded(name: str, data: bytes) -> str:
             return data.decode(codec)
         except UnicodeDecodeError:
             continue
-    raise InputError("prices", "cannot be read as text; save it as CSV in UTF-8", name)
+    raise InputError("prices", "prices_text", name)
 
 
 def _csv_of(name: str, data: bytes) -> str:
@@ -71,15 +71,12 @@ def _csv_of(name: str, data: bytes) -> str:
         from openpyxl import load_workbook
         from openpyxl.utils.exceptions import InvalidFileException
     except ImportError:
-        raise InputError(
-            "prices", "reading XLSX needs openpyxl: pip install 'gpu-configurator[export]'; "
-            "or save the list as CSV", name,
-        ) from None  # fmt: skip
+        raise InputError("prices", "xlsx_package", name) from None  # fmt: skip
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             unpacked = sum(item.file_size for item in archive.infolist())
         if unpacked > MAX_UNPACKED_BYTES:
-            raise InputError("prices", "unpacks to more than a price list needs", name)
+            raise InputError("prices", "prices_unpacked", name)
         saved = load_workbook(io.BytesIO(data), read_only=True, data_only=True)
         written = load_workbook(io.BytesIO(data), read_only=True)
         out = io.StringIO()
@@ -87,7 +84,7 @@ def _csv_of(name: str, data: bytes) -> str:
         rows = zip(_rows(saved), _rows(written))
         for number, (values, formulas) in enumerate(rows, start=1):
             if number > own_prices.MAX_LINES:
-                raise InputError("prices", f"must be at most {own_prices.MAX_LINES:,} lines", name)
+                raise InputError("prices", "lines", name, most=own_prices.MAX_LINES)
             cells = [_cell(value, formula) for value, formula in zip(values, formulas)]
             writer.writerow(cells or [""])
         return out.getvalue()
@@ -95,8 +92,7 @@ def _csv_of(name: str, data: bytes) -> str:
         raise
     except (InvalidFileException, zipfile.BadZipFile, KeyError, ValueError, OSError, SyntaxError,
             TypeError, AttributeError, IndexError) as error:  # fmt: skip
-        text = f"is not a workbook that can be read ({type(error).__name__}); save it as XLSX again"
-        raise InputError("prices", text, name) from None
+        raise InputError("prices", "workbook", name, reason=type(error).__name__) from None
 
 
 def _rows(book: Any) -> Iterator[tuple[Any, ...]]:

@@ -61,12 +61,7 @@ def _dtype_precision(tensors: Mapping[str, Tensor]) -> str:
         return "nvfp4"
     if any(name.endswith("_blocks") for name in tensors):
         return "mxfp4"
-    raise InputError(
-        FILE,
-        f"stores its weights packed as {dtype}; a config.json with its quantization_config is "
-        "needed to tell how",
-        dtype,
-    )
+    raise InputError(FILE, "packed", dtype, dtype=dtype)
 
 
 def from_tensors(tensors: Mapping[str, Tensor], name: str) -> Imported:
@@ -79,12 +74,7 @@ def from_tensors(tensors: Mapping[str, Tensor], name: str) -> Imported:
     embedding = tensors.get("model.embed_tokens.weight")
     first = layers.get(0, {})
     if not layers or embedding is None or len(embedding.shape) != 2:
-        raise InputError(
-            FILE,
-            "holds no decoder layers under the usual names; put the model's config.json beside it "
-            "and import the folder, or upload config.json",
-            name,
-        )
+        raise InputError(FILE, "no_layers", name)
     weights = {k: s for k, s in first.items() if k.endswith(".weight")}
     if (
         set(weights) != _QWEN3_LAYER
@@ -115,10 +105,4 @@ def from_tensors(tensors: Mapping[str, Tensor], name: str) -> Imported:
 
 
 def _needs_config(name: str) -> InputError:
-    return InputError(
-        FILE,
-        "does not say how many attention heads the model has or how wide they are (shapes give "
-        "only their product); put its config.json beside it and import the folder, or upload "
-        "config.json",
-        name,
-    )
+    return InputError(FILE, "heads_unknown", name)

@@ -48,7 +48,7 @@ def import_file(path: Path) -> Imported:
         if path.is_dir():
             return _import_folder(path)
         if not path.is_file():
-            raise InputError(FILE, "is not there; check the path", str(path))
+            raise InputError(FILE, "not_there", str(path))
         kind = path.suffix.lower()
         if kind == ".json":
             return from_config(read_json(path), path.parent.resolve().name or path.name, {}, ())
@@ -58,8 +58,8 @@ def import_file(path: Path) -> Imported:
             return _import_gguf_file(path)
     except (OSError, RuntimeError) as error:  # RuntimeError: ~ of a user who is not there
         reason = getattr(error, "strerror", None) or type(error).__name__
-        raise InputError(FILE, f"cannot be read ({reason})", str(path)) from None
-    raise InputError(FILE, _KINDS, path.name)
+        raise InputError(FILE, "unreadable", str(path), reason=reason) from None
+    raise InputError(FILE, "file_kinds", path.name)
 
 
 def import_header_bytes(name: str, data: bytes) -> Imported:
@@ -81,20 +81,15 @@ def import_header_bytes(name: str, data: bytes) -> Imported:
     if data[:4] == MAGIC or stem.lower().endswith(".gguf"):
         gguf = read_gguf(data)
         if gguf.parts > 1:
-            raise InputError(
-                FILE,
-                f"is one part of {gguf.parts}, so its header does not list every tensor; import "
-                "the files together from a folder on this machine, or upload config.json",
-                name,
-            )
+            raise InputError(FILE, "one_part", name, parts=gguf.parts)
         return from_gguf(gguf, stem)
     if stem.lower().endswith(".json") or data.lstrip()[:1] == b"{":
         if len(data) > MAX_CONFIG:
-            raise InputError(FILE, "is larger than any config.json", name)
+            raise InputError(FILE, "config_too_large", name)
         return from_config(parse_json(data, "config.json"), Path(stem).stem, {}, ())
     if stem.lower().endswith(".safetensors") or data[8:9] == b"{":
         return from_tensors(parse_safetensors(data), Path(stem).stem)
-    raise InputError(FILE, _KINDS, name)
+    raise InputError(FILE, "file_kinds", name)
 
 
 def _import_safetensors_file(path: Path) -> Imported:
@@ -123,7 +118,7 @@ def _import_folder(folder: Path, only: Path | None = None) -> Imported:
         for file in files:
             tensors.update(open_safetensors(file))
         if listed is not None and not listed <= tensors.keys():
-            raise InputError(FILE, "lacks tensors that its index names; fetch it again", name)
+            raise InputError(FILE, "lacks_tensors", name)
     return from_config(config, name, tensors, notes)
 
 
@@ -133,13 +128,13 @@ def _import_folder_without_config(folder: Path, name: str) -> Imported:
     if len(models) == 1:
         return _import_gguf_file(next(iter(models.values())))
     if models:
-        raise InputError(FILE, f"holds {len(models)} GGUF models; name one of the files", name)
+        raise InputError(FILE, "many_ggufs", name, count=len(models))
     files, _ = _shards(folder, None)
     tensors: dict[str, Tensor] = {}
     for file in files:
         tensors.update(open_safetensors(file))
     if not tensors:
-        raise InputError(FILE, "holds no config.json, .safetensors or .gguf file", name)
+        raise InputError(FILE, "empty_folder", name)
     return from_tensors(tensors, name)
 
 
@@ -150,12 +145,12 @@ def _shards(folder: Path, only: Path | None) -> tuple[list[Path], set[str] | Non
         with index_file.open("rb") as file:
             data = file.read(MAX_HEADER + 1)
         if len(data) > MAX_HEADER:
-            raise InputError(FILE, "is larger than any index", index_file.name)
+            raise InputError(FILE, "index_too_large", index_file.name)
         places = parse_json(data, index_file.name).get("weight_map")
         if not isinstance(places, dict) or not all(
             isinstance(p, str) and p and Path(p).name == p for p in places.values()
         ):
-            raise InputError(FILE, "has a damaged weight_map", index_file.name)
+            raise InputError(FILE, "weight_map", index_file.name)
         names = sorted(set(places.values()))
         if only is None or only.name in names:
             return [folder / n for n in names], set(places)
@@ -174,7 +169,7 @@ def _import_gguf_file(path: Path) -> Imported:
         files = [path.with_name(f"{name}-{i:05}-of-{count:05}.gguf") for i in range(1, count + 1)]
         missing = next((f.name for f in files if not f.is_file()), None)
         if missing:
-            raise InputError(FILE, f"is one part of {count}, and {missing} is not beside it", name)
+            raise InputError(FILE, "part_missing", name, count=count, missing=missing)
         parts = [open_gguf(f) for f in files]
         gguf = Gguf(parts[0].meta, {k: t for p in parts for k, t in p.tensors.items()})
     return from_gguf(gguf, name)

@@ -24,9 +24,7 @@ def latent(header: Header, config: dict[str, Any], heads: int, layers: int) -> l
     wide = header.number("attention.key_length_mla") or header.need("attention.key_length")
     value = header.number("attention.value_length_mla") or header.number("attention.value_length")
     if wide < rope:
-        raise InputError(
-            f"{FILE}.{header.arch}.attention.key_length", f"must be at least {rope}", wide
-        )
+        raise InputError(f"{FILE}.{header.arch}.attention.key_length", "at_least", wide, least=rope)
     config |= {
         "num_key_value_heads": heads,
         "kv_lora_rank": header.number("attention.kv_lora_rank"),

@@ -118,7 +118,7 @@ class _Cursor:
 
 
 def _damaged(why: str) -> InputError:
-    return InputError(FILE, f"is no sound GGUF file: {why}; fetch it again")
+    return InputError(FILE, "gguf_damaged", reason=why)
 
 
 def read_gguf(data: bytes | mmap.mmap) -> Gguf:
@@ -156,12 +156,7 @@ def _gguf_tensor(package: Any, name: str, shape: tuple[int, ...], code: int) -> 
         kind = package.GGMLQuantizationType(code)
         block, size = package.GGML_QUANT_SIZES[kind]
     except (ValueError, KeyError):
-        raise InputError(
-            FILE,
-            f"holds tensors of type {code}, which the installed gguf package does not know; run "
-            "`pip install -U gguf`",
-            name,
-        ) from None
+        raise InputError(FILE, "gguf_type", name, kind=code) from None
     elements = math.prod(shape)
     if elements > MAX_ELEMENTS or (shape and shape[0] % block):
         raise _damaged(f"the shape of {name[:60]!r} cannot be")

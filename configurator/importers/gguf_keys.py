@@ -43,17 +43,17 @@ class Header:
         self.meta, self.tensors = gguf.meta, gguf.tensors
         kind = self.meta.get("general.type", "model")
         if kind != "model":
-            raise InputError(FILE, "holds no language model; give the model's own file", kind)
+            raise InputError(FILE, "no_language_model", kind)
         arch = self.meta.get("general.architecture")
         if not isinstance(arch, str) or arch not in MODEL_TYPES:
             raise InputError(
                 f"{FILE}.general.architecture",
-                "is not known to the importer; use the model's catalog id or its config.json",
+                "gguf_architecture",
                 arch if arch is not None else "(missing)",
             )
         self.arch: str = arch
         if not self.tensors:
-            raise InputError(FILE, "lists no tensors; give the file that holds the weights")
+            raise InputError(FILE, "no_tensors")
         self.blocks: dict[int, set[str]] = {}
         for name in self.tensors:
             match = re.fullmatch(r"blk\.(\d{1,4})\.(.+)", name)
@@ -65,26 +65,21 @@ class Header:
         value = self.meta.get(f"{self.arch}.{key}")
         values = value if isinstance(value, list) else [] if value is None else [value]
         if any(type(v) is not int or not 0 <= v < 1 << 31 for v in values):
-            raise InputError(f"{FILE}.{self.arch}.{key}", "must be a whole number", value)
+            raise InputError(f"{FILE}.{self.arch}.{key}", "whole", value)
         return values
 
     def number(self, key: str) -> int:
         """Return a key's number; of a list the largest; 0 where it is absent."""
         values = self.numbers(key)
         if len({v for v in values if v}) > 1 and self.arch not in UNEVEN:
-            raise InputError(
-                f"{FILE}.{self.arch}.{key}",
-                "differs from layer to layer, which the importer does not know of this "
-                "architecture; use the model's catalog id or its config.json",
-                values,
-            )
+            raise InputError(f"{FILE}.{self.arch}.{key}", "uneven", values)
         return max(values, default=0)
 
     def need(self, key: str) -> int:
         """Return a key's number, which must be there."""
         value = self.number(key)
         if not value:
-            raise InputError(f"{FILE}.{self.arch}.{key}", "is missing from the header")
+            raise InputError(f"{FILE}.{self.arch}.{key}", "header_missing")
         return value
 
     def has(self, tensor: str) -> bool:

@@ -115,7 +115,7 @@ def _layers(header: Header) -> tuple[int, int]:
     """Return the decoder layers and the draft layers that ``block_count`` takes in."""
     count, drafts = header.need("block_count"), header.number("nextn_predict_layers")
     if count > MAX_LAYERS:
-        raise InputError(f"{FILE}.{header.arch}.block_count", f"must be at most {MAX_LAYERS}")
+        raise InputError(f"{FILE}.{header.arch}.block_count", "at_most", most=MAX_LAYERS)
     last = header.blocks.get(count - 1, set())
     if not drafts or drafts >= count:
         return count, 0

@@ -18,7 +18,6 @@ from configurator.importers.shared import REPOSITORY, Imported, Tensor, extra, r
 REQUEST_TIMEOUT_S = 5.0
 HUB_DEADLINE_S = 20.0
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(?:/[A-Za-z0-9][\w.-]{0,95})?", re.ASCII)
-_WAY_OUT = "choose the model from the catalog, or upload its config.json"
 
 
 def import_hub(repo_id: str, *, offline: bool) -> Imported:
@@ -36,11 +35,9 @@ def import_hub(repo_id: str, *, offline: bool) -> Imported:
             longer than `HUB_DEADLINE_S`.
     """
     if not isinstance(repo_id, str) or not _REPOSITORY.fullmatch(repo_id) or ".." in repo_id:
-        raise InputError(REPOSITORY, "must look like owner/name", repo_id)
+        raise InputError(REPOSITORY, "hub_name", repo_id)
     if offline:
-        raise InputError(
-            REPOSITORY, f"cannot be fetched: the configurator is offline; {_WAY_OUT}", repo_id
-        )
+        raise InputError(REPOSITORY, "hub_offline", repo_id)
     hub = extra("huggingface_hub")
     done: list[tuple[dict[str, Any], dict[str, Tensor], list[Assumption]]] = []
     failed: list[Exception] = []
@@ -57,9 +54,7 @@ def import_hub(repo_id: str, *, offline: bool) -> Imported:
     if failed:
         raise _hub_error(failed[0], repo_id) from None
     if not done:
-        raise InputError(
-            REPOSITORY, f"the Hub did not answer in {HUB_DEADLINE_S:g} s; {_WAY_OUT}", repo_id
-        )
+        raise InputError(REPOSITORY, "hub_timeout", repo_id, seconds=HUB_DEADLINE_S)
     config, tensors, notes = done[0]
     return from_config(config, repo_id, tensors, notes)
 
@@ -91,12 +86,11 @@ def _hub_error(error: Exception, repo_id: str) -> InputError:
     if isinstance(error, InputError):
         return error
     kind = type(error).__name__
-    messages = {
-        "GatedRepoError": "is gated: its owner must give you access; " + _WAY_OUT,
-        "RepositoryNotFoundError": "is not on the Hub, or is private; check its name",
-        "EntryNotFoundError": "has no config.json; download its .gguf file and import that",
-        "RemoteEntryNotFoundError": "has no config.json; download its .gguf file and import that",
-        "HFValidationError": "must look like owner/name",
+    codes = {
+        "GatedRepoError": "hub_gated",
+        "RepositoryNotFoundError": "hub_absent",
+        "EntryNotFoundError": "hub_no_config",
+        "RemoteEntryNotFoundError": "hub_no_config",
+        "HFValidationError": "hub_name",
     }
-    message = messages.get(kind, f"the Hub could not be reached ({kind}); {_WAY_OUT}")
-    return InputError(REPOSITORY, message, repo_id)
+    return InputError(REPOSITORY, codes.get(kind, "hub_unreachable"), repo_id, reason=kind)

@@ -32,11 +32,11 @@ def parse_safetensors(data: bytes) -> dict[str, Tensor]:
         raise cut_off(8, len(data))
     (length,) = struct.unpack_from("<Q", data)
     if not 2 <= length <= MAX_HEADER:
-        raise InputError(FILE, f"claims a header of {length} bytes: it is no safetensors file")
+        raise InputError(FILE, "header_length", length=length)
     if 8 + length > len(data):
         raise cut_off(8 + length, len(data))
     if data.count(b",", 8, 8 + length) > 10 * MAX_TENSORS:  # decoding them would take gigabytes
-        raise InputError(FILE, f"claims more than {MAX_TENSORS:,} tensors")
+        raise InputError(FILE, "too_many_tensors", most=MAX_TENSORS)
     header = parse_json(data[8 : 8 + length], "the safetensors header")
     header.pop("__metadata__", None)
     return {name: safetensors_entry(name, entry) for name, entry in header.items()}
@@ -44,7 +44,7 @@ def parse_safetensors(data: bytes) -> dict[str, Tensor]:
 
 def safetensors_entry(name: str, entry: Any) -> Tensor:
     """Return a tensor of a header's entry."""
-    wrong = InputError(FILE, "has a damaged safetensors header: a tensor's entry is wrong", name)
+    wrong = InputError(FILE, "tensor_entry", name)
     if not isinstance(entry, dict):
         raise wrong
     dtype, shape, offsets = entry.get("dtype"), entry.get("shape"), entry.get("data_offsets")
@@ -72,10 +72,8 @@ def open_safetensors(path: Path) -> dict[str, Tensor]:
                 part = file.get_slice(name)
                 dtype, shape = str(part.get_dtype()), tuple(part.get_shape())
                 if dtype not in _BITS:
-                    raise InputError(FILE, f"holds tensors of the unknown type {dtype}", path.name)
+                    raise InputError(FILE, "tensor_type", path.name, dtype=dtype)
                 out[name] = Tensor(dtype, shape, math.prod(shape) * _BITS[dtype] // 8)
     except package.SafetensorError as error:
-        raise InputError(
-            FILE, f"is incomplete or damaged; fetch it again ({error})", path.name
-        ) from None
+        raise InputError(FILE, "file_damaged", path.name, reason=error) from None
     return out

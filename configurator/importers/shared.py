@@ -65,8 +65,7 @@ def extra(module: str) -> Any:
         return importlib.import_module(module)
     except ImportError:
         raise InputError(
-            FILE if module != "huggingface_hub" else REPOSITORY,
-            f"needs the package {module}; run `pip install gpu-configurator[import]`",
+            FILE if module != "huggingface_hub" else REPOSITORY, "needs_package", package=module
         ) from None
 
 
@@ -75,9 +74,9 @@ def parse_json(data: bytes, what: str) -> dict[str, Any]:
     try:
         value = json.loads(data)
     except (ValueError, RecursionError):
-        raise InputError(FILE, f"{what} is not valid JSON") from None
+        raise InputError(FILE, "file_not_json", what=what) from None
     if not isinstance(value, dict):
-        raise InputError(FILE, f"{what} must be a JSON object")
+        raise InputError(FILE, "file_object", what=what)
     return value
 
 
@@ -86,18 +85,13 @@ def read_json(path: Path) -> dict[str, Any]:
     with path.open("rb") as file:
         data = file.read(MAX_CONFIG + 1)
     if len(data) > MAX_CONFIG:
-        raise InputError(FILE, f"{path.name} is larger than any config.json", path.name)
+        raise InputError(FILE, "config_too_large", path.name)
     return parse_json(data, path.name)
 
 
 def cut_off(needed: int, given: int) -> InputError:
     """Return the error of a header that is longer than what is there."""
-    return InputError(
-        FILE,
-        f"is cut off: the header needs at least {needed:,} bytes and only {given:,} are there; "
-        f"give the first {needed:,} bytes or more (a whole header is rarely longer than 32 MB)",
-        given,
-    )
+    return InputError(FILE, "cut_off", given, needed=needed, given=given)
 
 
 def imported_model(

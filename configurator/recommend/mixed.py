@@ -129,15 +129,15 @@ def check_owned(owned: Mapping[str, int], catalog: Catalog) -> dict[str, int]:
             number below 1.
     """
     if not owned:
-        raise InputError("owned", "names no card; give at least one, e.g. rtx-4090: 1", dict(owned))
+        raise InputError("owned", "owned_none", dict(owned))
     known = cards_of(catalog)
     out: dict[str, int] = {}
     for name, count in owned.items():
         gpu = card_id(catalog, name, "owned")
         if gpu not in known.places:
-            raise InputError(f"owned.{name}", "lacks figures that an estimate needs; leave it out")
+            raise InputError(f"owned.{name}", "card_lacks")
         if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-            raise InputError(f"owned.{name}", "must be a whole number of cards from 1 on", count)
+            raise InputError(f"owned.{name}", "cards_count", count)
         out[gpu] = out.get(gpu, 0) + count
 
     def size(gpu: str) -> tuple[float, float]:
@@ -171,7 +171,7 @@ def ways(
     """
     catalog = catalog or load_catalog()
     if scenario.is_training:
-        raise InputError("task", "must be inference: training needs equal cards", scenario.task)
+        raise InputError("task", "equal_cards", scenario.task)
     cards = check_owned(owned, catalog)
     arch = architecture_of(scenario)
     found = []

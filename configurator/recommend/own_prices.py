@@ -24,9 +24,7 @@ class LineProblem:
     """A line that is not used, and why."""
 
     line: int
-    field: str
-    message: str
-    value: str
+    error: InputError
 
 
 def template(catalog: Catalog | None = None, gpus: Sequence[str] = ()) -> str:
@@ -65,18 +63,19 @@ def read_own_prices(
     """
     catalog = catalog or load_catalog()
     if len(text) > MAX_CHARACTERS:
-        raise InputError("prices", f"must be at most {MAX_CHARACTERS:,} characters", text[:80])
+        raise InputError("prices", "characters", text[:80], most=MAX_CHARACTERS)
     text = text.removeprefix("\ufeff")
     first = text.split("\n", 1)[0]
     separator = max(",;\t", key=first.count)
     rows = list(csv.reader(io.StringIO(text), delimiter=separator))
     if len(rows) > MAX_LINES:
-        raise InputError("prices", f"must be at most {MAX_LINES:,} lines", len(rows))
+        raise InputError("prices", "lines", len(rows), most=MAX_LINES)
     head = [name.strip().lower() for name in rows[0]] if rows else []
     lacking = [name for name in COLUMNS if name not in head]
     if lacking:
-        message = f"the first line must name the columns {', '.join(COLUMNS)}; lacks {lacking[0]}"
-        raise InputError("prices", message, first[:80])
+        raise InputError(
+            "prices", "price_columns", first, columns=", ".join(COLUMNS), lacking=lacking[0]
+        )
     prices: dict[str, OwnPrice] = {}
     problems: list[LineProblem] = []
     for number, row in enumerate(rows[1:], start=2):
@@ -86,12 +85,10 @@ def read_own_prices(
         try:
             price = _price(cells, catalog)
         except InputError as error:
-            problems.append(LineProblem(number, error.field, error.message, str(error.value)[:80]))
+            problems.append(LineProblem(number, error))
             continue
         if price.gpu in prices:
-            problems.append(
-                LineProblem(number, "gpu", "appears twice; the first is used", price.gpu)
-            )
+            problems.append(LineProblem(number, InputError("gpu", "price_twice", price.gpu)))
             continue
         prices[price.gpu] = price
     return tuple(prices.values()), tuple(problems)
@@ -101,19 +98,17 @@ def _price(cells: dict[str, str], catalog: Catalog) -> OwnPrice:
     try:
         gpu = catalog.gpu(cells["gpu"]).id
     except InputError as error:
-        raise InputError("gpu", error.message, cells["gpu"]) from None
+        raise error.at("gpu") from None
     number = cells["price"]
     if re.fullmatch(r"\d{1,3}(,\d{3})+(\.\d+)?", number):
         number = number.replace(",", "")
     if not re.fullmatch(r"\d{1,14}(\.\d{1,6})?", number) or not 0 < float(number) <= MAX_MONEY:
-        message = "must be a number above 0 such as 12999.00, without a currency sign"
-        raise InputError("price", message, cells["price"])
+        raise InputError("price", "price_number", cells["price"])
     currency = _CURRENCIES.get(cells["currency"].upper())
     if currency is None:
-        raise InputError("currency", f"must be one of {', '.join(_CURRENCIES)}", cells["currency"])
+        raise InputError("currency", "one_of", cells["currency"], known=", ".join(_CURRENCIES))
     try:
         day = dt.date.fromisoformat(cells["date"])
     except ValueError:
-        message = "must be the day of the price as YYYY-MM-DD; a price without one is not used"
-        raise InputError("date", message, cells["date"]) from None
+        raise InputError("date", "price_date", cells["date"]) from None
     return OwnPrice(gpu=gpu, price=float(number), date=day, currency=currency)

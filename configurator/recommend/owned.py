@@ -83,7 +83,7 @@ def what_runs(
     card = catalog.gpu(gpu)
     cards = cards_of(catalog)
     if card.id not in cards.places:
-        raise InputError("hardware.gpu", "lacks figures that an estimate needs", gpu)
+        raise InputError("hardware.gpu", "card_lacks", gpu)
     if scenario is None:
         scenario = Scenario.model_validate(
             {"model": "any", "inference": {"input_tokens": 2048, "output_tokens": 512}}

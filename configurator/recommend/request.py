@@ -167,16 +167,15 @@ class Request(_Part):
         if False not in tasks:
             for name in ("ttft_s_limit", "user_tokens_per_s_limit", "output_tokens_per_s_limit"):
                 if getattr(self, name) is not None:
-                    message = f"has no meaning for {self.scenario.task}; remove it"
-                    raise InputError(name, message, getattr(self, name))
+                    raise InputError(
+                        name, "no_meaning", getattr(self, name), task=self.scenario.task
+                    )
         if True not in tasks:
             for name in ("train_tokens_per_s_limit", "train_tokens_b", "train_days_limit"):
                 if getattr(self, name) is not None:
-                    message = "has no meaning for inference; remove it"
-                    raise InputError(name, message, getattr(self, name))
+                    raise InputError(name, "no_meaning", getattr(self, name), task="inference")
         if self.train_days_limit is not None and self.train_tokens_b is None:
-            message = "needs train_tokens_b beside it: how much there is to train on"
-            raise InputError("train_days_limit", message, self.train_days_limit)
+            raise InputError("train_days_limit", "needs_tokens", self.train_days_limit)
         return self
 
     @property
@@ -239,7 +238,7 @@ def parse_request(data: Any) -> Request:
         InputError: Names the first field that cannot be used, its value and the way out.
     """
     if not isinstance(data, Mapping):
-        raise InputError("request", "must be a JSON object", data)
+        raise InputError("request", "object", data)
     if "scenario" not in data:
         return Request(scenario=parse_scenario(data))
     try:
@@ -248,4 +247,4 @@ def parse_request(data: Any) -> Request:
         found = _to_input_error(error)
         named = any(problem["loc"] for problem in error.errors(include_url=False))
         whole = found.field == "scenario" and not named
-        raise InputError("request" if whole else found.field, found.message, found.value) from None
+        raise found.at("request" if whole else found.field) from None

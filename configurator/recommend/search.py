@@ -177,7 +177,7 @@ def card_id(catalog: Catalog, name: str, field: str) -> str:
     try:
         return catalog.gpu(name).id
     except InputError as error:
-        raise InputError(field, error.message, error.value) from None
+        raise error.at(field) from None
 
 
 def tier_terms(request: Request, tier: Tier, catalog: Catalog) -> Terms:

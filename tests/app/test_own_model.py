@@ -55,9 +55,9 @@ def test_no_path_breaks_the_page(source: str) -> None:
 
 def test_what_is_wrong_is_said(language: str, tmp_path: Path) -> None:
     at = own(language)
-    for source, kind in ((tmp_path / "no.gguf", "not_there"), (MODEL, "offline")):
+    for source, kind in ((tmp_path / "no.gguf", "not_there"), (MODEL, "hub_offline")):
         give(at, source)
-        assert say(f"app.wrong.{kind}", language) in said(at), source
+        assert say(f"error.{kind}", language) in said(at), source
     (tmp_path / "a.gguf").write_bytes(b"GGUF" + bytes(20))
     assert give(at, tmp_path / "a.gguf").error
     assert "Qwen3-8B" in said(at)

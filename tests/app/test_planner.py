@@ -208,7 +208,7 @@ def test_text_from_a_link_is_not_markdown() -> None:
 def test_impossible_split_is_explained() -> None:
     at = start(m="Qwen/Qwen3-8B", g="rtx-4090", c="2", tp="7")
     assert at.error
-    assert "tensor" in said(at)
+    assert "Tensor parallel: 32 attention heads" in said(at)
     # The page is alive: another value answers.
     unfold(at, "more_hardware")
     at.number_input(key="tensor_parallel").set_value(2)
@@ -363,9 +363,9 @@ def test_why_of_the_speed(language: str) -> None:
 @pytest.mark.parametrize(
     ("query_", "english", "chinese"),
     [
-        ({"c": "2", "tp": "7"}, "cut like this", "不能这样切分"),
-        ({"c": "2", "tp": "2", "dp": "4"}, "more GPUs than there are", "多于现有数量"),
-        ({"c": "64", "pp": "60"}, "at most 36", "最多为 36"),
+        ({"c": "2", "tp": "7"}, "32 attention heads", "32 个注意力头"),
+        ({"c": "2", "tp": "2", "dp": "4"}, "more GPUs than given", "多于给出的 GPU 数"),
+        ({"c": "64", "pp": "60"}, "model's 36 layers", "模型的 36 层"),
         ({"c": "2", "ep": "2"}, "no experts", "没有专家"),
     ],
 )
@@ -376,8 +376,7 @@ def test_what_is_wrong_is_said_in_words(
     assert at.error
     text = " ".join(t.value for t in at.text)
     assert (english if language == "en" else chinese) in text
-    assert "hardware." not in text
-    assert "hardware." in said(at)
+    assert "hardware." not in said(at)
 
 
 def test_the_tour_steps_and_is_remembered(language: str) -> None:

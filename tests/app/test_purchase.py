@@ -132,12 +132,13 @@ def test_a_budget_keeps_its_worth_in_another_currency() -> None:
 
 def test_an_unusable_question_is_said_plainly(language: str, monkeypatch) -> None:
     def refuse(_request: str) -> None:
-        raise InputError("hardware.gpu_count", "must be at least 1", 0)
+        raise InputError("hardware.gpu_count", "at_least", 0, least=1)
 
     monkeypatch.setattr(purchase, "recommended", refuse)
     at = start(language, page="purchase", **encode(presets()[0].scenario))
     assert at.error
-    assert "hardware.gpu_count" in said(at)
+    assert say("app.field.gpu_count", language) in said(at)
+    assert say("error.at_least", language, least=1) in said(at)
 
 
 def test_ends_of_an_assumption_have_their_unit(language: str) -> None:

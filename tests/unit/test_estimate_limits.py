@@ -107,4 +107,4 @@ def test_checks_over_several_fields_name_the_one_that_is_wrong(
     with pytest.raises(InputError) as caught:
         parse_request(raw)
     assert caught.value.field == field
-    assert "tuple" not in caught.value.message
+    assert "tuple" not in caught.value.text()

@@ -131,10 +131,10 @@ def test_own_prices_are_read_line_by_line():
     assert [(p.gpu, p.price, p.currency) for p in prices] == [
         ("rtx-4090", 12999.0, "CNY"), ("h100-sxm", 25000.0, "USD"),
     ]  # fmt: skip
-    assert [(p.line, p.field) for p in problems] == [
+    assert [(p.line, p.error.field) for p in problems] == [
         (4, "gpu"), (5, "price"), (6, "currency"), (7, "date"), (8, "gpu"),
     ]  # fmt: skip
-    assert problems[0].value.startswith("=")
+    assert problems[0].error.value.startswith("=")
     plan = ask(prices=[p.model_dump() for p in prices], gpus=["h100-sxm"]).tiers["enterprise"][0]
     assert plan.cost.lines[0].unit.value == 25000.0
     assert plan.cost.lines[0].date.isoformat() == "2026-10-01"

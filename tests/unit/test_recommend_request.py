@@ -94,7 +94,7 @@ def test_bad_input_names_the_field(bad, field):
     with pytest.raises(InputError) as caught:
         recommend(parse_request(bad))
     assert caught.value.field == field
-    assert caught.value.message
+    assert caught.value.text()
 
 
 def test_tiers_can_be_edited_by_a_request():

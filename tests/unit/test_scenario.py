@@ -46,7 +46,7 @@ def test_bad_input_names_the_field(change, field):
     with pytest.raises(InputError) as caught:
         parse_scenario(data)
     assert caught.value.field == field
-    assert caught.value.message
+    assert caught.value.text()
 
 
 def test_defaults_are_filled_by_task():

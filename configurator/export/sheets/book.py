@@ -34,9 +34,7 @@ def xlsxwriter() -> Any:
     try:
         import xlsxwriter as module
     except ImportError:
-        raise InputError(
-            "export", "Excel files need XlsxWriter: pip install 'gpu-configurator[export]'"
-        ) from None
+        raise InputError("export", "excel_package") from None
     return module
 
 

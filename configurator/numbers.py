@@ -107,6 +107,13 @@ def seconds(value: float | None, language: str) -> str:
     return f"{significant(value / 3600, language, 2)} h"
 
 
+def percent(value: float | None, language: str, digits: int = 0) -> str:
+    """Return a share as a percentage."""
+    if value is None or not math.isfinite(value):
+        return NONE
+    return decimal(100 * value, language, digits) + ("%" if language == "zh" else " %")
+
+
 def rate(value: float | None, language: str) -> str:
     """Return a rate with two or three significant digits."""
     return NONE if value is None else significant(value, language, 3 if value >= 1000 else 2)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from importlib import resources
 from typing import Any
@@ -45,6 +45,41 @@ def say(key: str, language: str = DEFAULT_LANGUAGE, /, **values: Any) -> str:
     if template is None:
         template = messages(DEFAULT_LANGUAGE)[key]
     return template.format(**values) if values else template
+
+
+def sentences(language: str, *texts: str) -> str:
+    """Return sentences one after the other; Chinese has no blank between them."""
+    return ("" if language == "zh" else " ").join(text.strip() for text in texts)
+
+
+def listed(language: str, items: Iterable[str]) -> str:
+    """Return items as a list within a sentence."""
+    return ("、" if language == "zh" else ", ").join(items)
+
+
+def phrases(language: str, *texts: str) -> str:
+    """Return phrases of one sentence, parted by commas."""
+    return ("，" if language == "zh" else ", ").join(texts)
+
+
+def clauses(language: str, items: Iterable[str]) -> str:
+    """Return phrases that have commas of their own as one sentence's parts."""
+    return ("；" if language == "zh" else "; ").join(items)
+
+
+def labelled(language: str, name: str, text: str) -> str:
+    """Return a text after its name."""
+    return f"{name}：{text}" if language == "zh" else f"{name}: {text}"
+
+
+def bracketed(language: str, text: str, more: str) -> str:
+    """Return a text with more in brackets after it."""
+    return f"{text}（{more}）" if language == "zh" else f"{text} ({more})"
+
+
+def stop(language: str) -> str:
+    """Return what ends a sentence."""
+    return "。" if language == "zh" else "."
 
 
 def named(values: Mapping[str, Any], language: str) -> Mapping[str, Any]:

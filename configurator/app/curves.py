@@ -9,7 +9,7 @@ from typing import Any
 
 from configurator import numbers
 from configurator.app.charts import Curve, LoadCurve, Mark, Stop
-from configurator.app.views import NO_LIMITS, Limits, clauses, limits_text, wording
+from configurator.app.views import NO_LIMITS, Limits, limits_text, wording
 from configurator.article import rule_of_thumb_gib
 from configurator.capacity import load as load_at
 from configurator.capacity import users_within
@@ -21,7 +21,7 @@ from configurator.memory.weights import resolve_precision
 from configurator.parallelism import choose_split
 from configurator.scenario import Hardware, Scenario
 from configurator.units import GIB
-from configurator.words import say
+from configurator.words import clauses, labelled, say
 
 CURVE_POINTS = 20
 BREAK_COUNTS = (1, 2, 4, 8)
@@ -356,7 +356,7 @@ def load_text(data: LoadCurve, limits: Limits, language: str) -> str:
     if data.now is not None and data.now.at:
         parts.append(data.hover[data.now.at])
     if data.most is not None:
-        parts.append(f"{data.most.text}: {data.hover[data.most.at]}")
+        parts.append(labelled(language, data.most.text, data.hover[data.most.at]))
     if limits != NO_LIMITS:
         parts.append(limits_text(limits, language))
     return say("app.load_curve.stop", language).join([*parts, ""]).strip()

@@ -140,7 +140,7 @@ def rows(table: Sequence[Mapping[str, Any]], topic: str, lang: str) -> pd.DataFr
     """Return the error table of a topic as a person reads it."""
 
     def percent(value: float | None) -> str:
-        return numbers.NONE if value is None else f"{numbers.decimal(100 * value, lang, 1)} %"
+        return numbers.percent(value, lang, 1)
 
     return pd.DataFrame(
         [

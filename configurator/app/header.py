@@ -18,6 +18,7 @@ from configurator.app.state import (
     seed,
     words,
 )
+from configurator.words import listed
 
 TOUR = ("one", "two", "three", "four")
 
@@ -58,7 +59,7 @@ def header() -> None:
         if chosen is not None:
             changed = changed_fields(form(), chosen.scenario)
             if changed:
-                names = ", ".join(_field_name(name) for name in changed)
+                names = listed(language(), (_field_name(name) for name in changed))
                 st.button(
                     words("back_to_preset", count=len(changed)),
                     key="back_to_preset",
@@ -130,7 +131,7 @@ def link_notices() -> None:
     for problem in problems:
         if problem.code == "missing":
             names = (_field_name(link.field_of(p)) for p in problem.parameter.split(", "))
-            st.caption(words("link_missing", fields=", ".join(names)))
+            st.caption(words("link_missing", fields=listed(language(), names)))
     then = st.session_state.get("_made_with")
     if then and then != catalog_version():
         st.info(

@@ -270,7 +270,7 @@ def _job(at: int, job: machine_jobs.Job) -> None:
     engine = views.option("engine", job.stated.get("engine", ""), tongue)
     st.text(words("machine.job_line", engine=engine, model=model, cards=cards))
     pids = ", ".join(map(str, job.pids))
-    st.text(f"PID {pids} · {words('live.owner')}: {job.owner or words('not_reported')}")
+    st.text(f"PID {pids} · {words('live.owner')} {job.owner or words('not_reported')}")
     if job.command:
         st.code(" ".join(job.command), language=None, wrap_lines=True)
     compared = machine_jobs.compare(job, tongue)

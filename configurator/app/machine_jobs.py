@@ -20,7 +20,7 @@ from configurator.estimate import Estimate, estimate
 from configurator.gpu_readers import GpuReading
 from configurator.scenario import CustomGpu, Scenario, parse_scenario
 from configurator.units import GIB
-from configurator.words import say
+from configurator.words import say, sentences
 
 POOL_ENGINES = ("vllm", "sglang", "tensorrt_llm")  # they take a share of the card at start
 NOISE_GIB = 0.5  # less than this held by others explains nothing
@@ -204,9 +204,9 @@ def difference(job: Job, tongue: str) -> str:
         "predicted": numbers.gib(memory.total_gib, tongue),
         "actual": numbers.gib(actual, tongue),
         "gib": numbers.gib(abs(actual - memory.total_gib), tongue),
-        "percent": f"{abs(off) * 100:.0f} %",
+        "percent": numbers.percent(abs(off), tongue),
         "others": numbers.gib(job.others_gib, tongue),
-        "share": f"{actual / memory.capacity_gib * 100:.0f} %",
+        "share": numbers.percent(actual / memory.capacity_gib, tongue),
         "weights": numbers.gib(memory.weights_gib, tongue),
         "low": numbers.gib(memory.total_low_gib, tongue),
         "high": numbers.gib(memory.total_high_gib, tongue),
@@ -255,7 +255,7 @@ def metrics_text(
     cache = figures.get("kv_cache_usage")
     text = machine_say(
         "metrics", tongue, running=count("requests_running"), waiting=count("requests_waiting"),
-        cache=missing if cache is None else f"{cache * 100:.0f} %",
+        cache=missing if cache is None else numbers.percent(cache, tongue),
     )  # fmt: skip
     out = _rate(figures, before, "generation_tokens_total", seconds)
     prompt = _rate(figures, before, "prompt_tokens_total", seconds)
@@ -264,7 +264,7 @@ def metrics_text(
     rates = machine_say(
         "rates", tongue, out=numbers.rate(out, tongue), prompt=numbers.rate(prompt, tongue)
     )
-    return views.sentences(tongue, text, rates)
+    return sentences(tongue, text, rates)
 
 
 def _rate(

@@ -78,7 +78,7 @@ def rows(card: CustomGpu, gpu: Gpu | None, tongue: str) -> list[tuple[str, str, 
         label = words("measure.bandwidth") if name == "bandwidth" else name.upper()
         against = words("not_reported")
         if listed is not None and listed > 0:
-            part = f"{numbers.decimal(100 * value / listed, tongue)} %"
+            part = numbers.percent(value / listed, tongue)
             against = f"{numbers.significant(listed, tongue)} {unit} ({part})"
         out.append((label, f"{numbers.significant(value, tongue)} {unit}", against))
     return out

@@ -22,6 +22,7 @@ from configurator.recommend import Plan, recommend
 from configurator.recommend.request import parse_request
 from configurator.scenario import Scenario
 from configurator.units import GIB
+from configurator.words import sentences
 
 ICONS = {
     "good": ":material/check_circle:",
@@ -102,7 +103,7 @@ def _fit(asked: Scenario, gpus: Sequence[GpuReading], snapshot: Snapshot) -> Non
     if not stand_in:
         kept = views.limits_said(placing.answer, speed_limits(), language())
         if kept is not None:
-            text = views.sentences(language(), text, kept.text)
+            text = sentences(language(), text, kept.text)
             state = kept.state if state == "good" else state
     box = {"good": st.success, "tight": st.warning, "bad": st.error}[state]
     box(text, icon=ICONS[state])

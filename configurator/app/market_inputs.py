@@ -29,6 +29,7 @@ from configurator.errors import InputError
 from configurator.recommend import Tier, load_tiers
 from configurator.recommend.request import MARKET, SERVED, Objective, Segment
 from configurator.scenario import Scenario
+from configurator.words import listed
 
 # Percent of what; each with the most that makes sense.
 SHARES = ("staff_share", "support_share", "resale_share")
@@ -284,7 +285,7 @@ def market_said(tongue: str) -> list[str]:
         if isinstance(value, str):
             shown = views.option(name, value, tongue)
         elif isinstance(value, tuple):
-            shown = views.listed(tongue, (views.option(name, item, tongue) for item in value))
+            shown = listed(tongue, (views.option(name, item, tongue) for item in value))
         else:
             shown = numbers.trimmed(100 * value if name in SHARES else value, tongue, 3)
         said.append(words("market.differs", name=label, value=shown))

@@ -28,7 +28,7 @@ from configurator.link import FEATURES, Buying
 from configurator.recommend import Change, Fix, Plan, Recommendation, Request, tried
 from configurator.recommend.request import MARKET, RUN, SERVED
 from configurator.scenario import Scenario
-from configurator.words import say
+from configurator.words import listed, say, sentences
 
 # The places of the limits of speed that a change can move.
 LIMIT_FIELDS = {"ttft_s_limit": 0, "user_tokens_per_s_limit": 1}
@@ -130,9 +130,7 @@ def show_nearest(found: Recommendation, *, open_it: bool) -> None:
         st.caption(words("nearest_intro"))
         for place, plan in enumerate(found.nearest):
             tongue = language()
-            missing = views.sentences(
-                tongue, *(item.to_dict(tongue)["text"] for item in plan.missing)
-            )
+            missing = sentences(tongue, *(item.to_dict(tongue)["text"] for item in plan.missing))
             line = words(
                 "nearest_line",
                 cards=numbers.plain(f"{plan.gpu_count} × {plan.name}"),
@@ -177,7 +175,7 @@ def terms_said(tongue: str) -> list[str]:
     held = buying()
     said = []
     if held.owned:
-        cards = ", ".join(views.cards(count, gpu) for gpu, count in held.owned.items())
+        cards = listed(tongue, (views.cards(count, gpu) for gpu, count in held.owned.items()))
         said.append(words("terms.owned", cards=numbers.plain(cards)))
     for kind, values in (("budget", held.budgets), ("power", held.powers), ("other", held.others)):
         for buyer, value in values.items():

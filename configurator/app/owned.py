@@ -19,7 +19,7 @@ from configurator.recommend import Request, Upgrade, Way, own_models, upgrades, 
 from configurator.recommend.candidates import cards_of
 from configurator.recommend.search import NATIVE_FIRST
 from configurator.scenario import Scenario
-from configurator.words import say
+from configurator.words import listed, say
 
 MOST_OF_A_KIND = 64
 
@@ -66,7 +66,7 @@ def split_text(way: Way, tongue: str) -> str:
         if count > 1
     ]
     alone = say("app.owned.split.alone", tongue)
-    return say("app.owned.split.equal", tongue, parts=", ".join(parts)) if parts else alone
+    return say("app.owned.split.equal", tongue, parts=listed(tongue, parts)) if parts else alone
 
 
 def how_text(way: Way, tongue: str) -> str:

@@ -14,7 +14,7 @@ from configurator.app.market import TIERS
 from configurator.app.state import form, language, words
 from configurator.cost.ranges import Range
 from configurator.recommend import Plan, Recommendation
-from configurator.words import say
+from configurator.words import bracketed, clauses, say, sentences
 
 TIER_ICONS = {
     "individual": ":material/person:",
@@ -115,8 +115,8 @@ def _plan_reasons(plan: Plan) -> None:
     cost = plan.cost.to_dict(language())
     without = views.not_included(cost, language())
     notes = (numbers.plain(note["text"]) for note in cost["assumptions"])
-    st.caption(views.sentences(language(), without, *notes))
-    sources = views.clauses(language(), plan.cost.card.sources)
+    st.caption(sentences(language(), without, *notes))
+    sources = clauses(language(), plan.cost.card.sources)
     st.caption(words("plan.sources", what=numbers.plain(sources)))
 
 
@@ -157,7 +157,7 @@ def money_range(cost: Mapping[str, Any], tongue: str) -> str:
     low, high = cost["low"], cost["high"]
     if low is None or high is None or shown(low) == shown(high):
         return shown(cost["amount"])
-    return f"{shown(cost['amount'])} ({shown(low)} – {shown(high)})"
+    return bracketed(tongue, shown(cost["amount"]), f"{shown(low)} – {shown(high)}")
 
 
 def _other_plans(tier: str, plans: Sequence[Plan]) -> None:

@@ -46,7 +46,7 @@ from configurator.estimate import Estimate, estimate
 from configurator.link import share_url
 from configurator.recommend import Plan, Recommendation
 from configurator.scenario import Scenario
-from configurator.words import say
+from configurator.words import labelled, say, sentences
 
 STATE_ICONS = {
     "good": ":material/check_circle:",
@@ -165,19 +165,19 @@ def _verdict(asked: Scenario, answer: Estimate | None, best: Plan | None) -> Non
         limits = limits_of(asked)
         if limits != views.NO_LIMITS:
             wanted = numbers.plain(views.limits_text(limits, language()))
-            text = views.sentences(language(), text, words("limits.none", limits=wanted))
+            text = sentences(language(), text, words("limits.none", limits=wanted))
         st.error(text, icon=STATE_ICONS["bad"])
         return
     said = views.verdict(answer, language())
     text, state = said.text, said.state
     kept = views.limits_said(answer, limits_of(answer.scenario), language())
     if kept is not None:
-        text = views.sentences(language(), text, kept.text)
+        text = sentences(language(), text, kept.text)
         if state == "good":
             state = kept.state
     for notice in answer.assumptions:
         if notice.code in ("layers_on_host", "experts_on_host"):
-            text = views.sentences(language(), text, numbers.plain(notice.text(language())))
+            text = sentences(language(), text, numbers.plain(notice.text(language())))
     if asked.hardware is None and best is not None:
         goal = best.request.objective
         price = words(
@@ -186,7 +186,7 @@ def _verdict(asked: Scenario, answer: Estimate | None, best: Plan | None) -> Non
             date=numbers.date(best.cost.price_date, language()),
             objective=views.option("objective", goal, language()),
         )
-        text = views.sentences(language(), text, price)
+        text = sentences(language(), text, price)
     box = {"good": st.success, "tight": st.warning, "bad": st.error}[state]
     box(text, icon=STATE_ICONS[state])
 
@@ -273,14 +273,15 @@ def _why(answer: Estimate) -> None:
         st.caption(words("why_intro"))
         for term in answer.terms:
             said = views.reason(term, language())
-            st.markdown(f"**{said.name}: {said.result}**")
+            st.markdown(f"**{labelled(language(), said.name, said.result)}**")
             if said.formula:
                 st.code(f"{said.name} = {said.formula}", language=None, wrap_lines=True)
             if said.inputs:
                 st.table(reason_rows(said, language()), hide_index=True, border="horizontal")
         st.markdown(f"**{words('sources')}**")
         for ref, origin in views.sources(answer, language()):
-            st.markdown(f"- **{numbers.plain(ref)}**: {numbers.plain(origin)}")
+            name = f"**{numbers.plain(ref)}**"
+            st.markdown(f"- {labelled(language(), name, numbers.plain(origin))}")
 
 
 def reason_rows(said: views.Reason, tongue: str) -> list[dict[str, str]]:

@@ -45,7 +45,7 @@ from configurator.link import share_url
 from configurator.recommend import Plan, Recommendation, break_points, tornado
 from configurator.recommend.request import Request
 from configurator.scenario import Scenario
-from configurator.words import say
+from configurator.words import clauses, labelled, listed, say, sentences
 
 SHOWN_PLANS = 5
 YEARS = (1, 2, 3, 4, 5)
@@ -277,7 +277,7 @@ def _paper(plan: Plan, tongue: str) -> None:
     if plan.beside is not None:
         load = numbers.plain(views.question(plan.beside.scenario, tongue))
         more = words("purchase.beside", count=plan.beside.gpu_count, load=load)
-        text = views.sentences(tongue, text, more)
+        text = sentences(tongue, text, more)
     st.markdown(text)
     cost = plan.cost.to_dict(tongue)
     per_million = "per_million_training" if plan.scenario.is_training else "per_million"
@@ -296,7 +296,7 @@ def _paper(plan: Plan, tongue: str) -> None:
     st.table(bill(plan, tongue), hide_index=True, border="horizontal")
     without = views.not_included(cost, tongue)
     notes = (numbers.plain(note["text"]) for note in cost["assumptions"])
-    st.caption(views.sentences(tongue, words("purchase.not_a_quotation"), without, *notes))
+    st.caption(sentences(tongue, words("purchase.not_a_quotation"), without, *notes))
 
 
 def _files(plan: Plan, request: Request, tongue: str) -> None:
@@ -441,7 +441,8 @@ def _sensitivity(plan: Plan, tongue: str) -> None:
         totals = [total for swing in swings for total in (swing.total_low, swing.total_high)]
         ticks = money_ticks(min(totals), max(totals), money, tongue)
         figure = tornado_figure(swings, now, names, text, ticks)
-        widest = f"{plain[0]}: {text(swings[0], 'total_low')}; {text(swings[0], 'total_high')}"
+        ends_said = (text(swings[0], end) for end in ("total_low", "total_high"))
+        widest = labelled(tongue, plain[0], clauses(tongue, ends_said))
         st.plotly_chart(
             figure,
             key="tornado",
@@ -507,7 +508,7 @@ def _compare(
         on_change=_compare_chosen,
     )
     if gone:
-        missing = ", ".join(f"{tiers[tier]} · {views.gpu_name(gpu)}" for tier, gpu in gone)
+        missing = listed(tongue, (f"{tiers[tier]} · {views.gpu_name(gpu)}" for tier, gpu in gone))
         st.info(words("purchase.compare_gone", plans=numbers.plain(missing)),
                 icon=":material/info:")  # fmt: skip
     if len(picked) < 2:

@@ -14,7 +14,7 @@ from configurator.capacity import Ends, load
 from configurator.estimate import Estimate
 from configurator.scenario import Scenario
 from configurator.techniques import Effect, Technique
-from configurator.words import say
+from configurator.words import labelled, listed, say, sentences, stop
 
 PARTS = ("weights", "gradients", "optimizer", "activations", "kv_cache", "framework")
 
@@ -378,15 +378,16 @@ def detail(technique: Technique, budget: float, tongue: str) -> go.Figure:
 
 def detail_text(technique: Technique, tongue: str) -> str:
     """Return the parts without and with a technique in words."""
-    sentences = []
+    said = []
     for name, side in (("before", technique.before), ("after", technique.after)):
         parts = [
             f"{say(f'app.part.{part}', tongue)} {numbers.gib(size, tongue)}"
             for part in PARTS
             if (size := float(getattr(side, f"{part}_gib"))) >= LEAST_GIB
         ]
-        sentences.append(f"{say(f'app.techniques.side_{name}', tongue)}: {', '.join(parts)}.")
-    return " ".join([technique.name(tongue), *sentences])
+        side_name = say(f"app.techniques.side_{name}", tongue)
+        said.append(labelled(tongue, side_name, listed(tongue, parts)) + stop(tongue))
+    return sentences(tongue, technique.name(tongue) + stop(tongue), *said)
 
 
 def by_load(without: Scenario, with_it: Scenario, tongue: str) -> go.Figure:

@@ -41,6 +41,7 @@ from configurator.errors import InputError
 from configurator.estimate import Estimate, estimate
 from configurator.scenario import Scenario
 from configurator.techniques import Technique, changed, techniques
+from configurator.words import labelled
 
 STATES = ("available", "in_use", "not_applicable", "not_computed")
 WITH_NUMBERS = ("available", "in_use")
@@ -223,7 +224,7 @@ def _more(answer: Estimate, technique: Technique) -> None:
             alt=words("techniques.alt_load", speed=speed_text(technique, language())[0]),
             config=charts.CONFIG,
         )
-    files = technique.code_files
+    files = technique.code_files(language())
     if not files:
         return
     st.caption(words("techniques.code"))
@@ -241,5 +242,6 @@ def _list(found: Sequence[Technique], state: str) -> None:
         for technique in own:
             with st.container(gap="xxsmall"):
                 what = numbers.plain(technique.what(language()))
-                st.markdown(f"**{technique.name(language())}**: {what}")
+                name = f"**{technique.name(language())}**"
+                st.markdown(labelled(language(), name, what))
                 st.caption(numbers.plain(why(technique, language())))

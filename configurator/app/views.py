@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -12,10 +12,10 @@ from configurator.capacity import users_within
 from configurator.catalog import load_catalog
 from configurator.errors import InputError
 from configurator.estimate import Estimate, Input, Term
-from configurator.export.text import symbol_name
+from configurator.export.text import formula_text, symbol_name
 from configurator.recommend.request import DAY_S
 from configurator.scenario import ConfigModel, CustomGpu, Scenario, SizeModel
-from configurator.words import say
+from configurator.words import clauses, listed, phrases, say, sentences, stop
 
 PARTS = ("weights", "gradients", "optimizer", "activations", "kv_cache", "framework")
 LEAST_SHARE = 0.0005  # parts below this share of the card are not drawn
@@ -99,21 +99,6 @@ class Verdict:
     text: str
 
 
-def sentences(language: str, *texts: str) -> str:
-    """Return sentences one after the other; Chinese has no blank between them."""
-    return ("" if language == "zh" else " ").join(text.strip() for text in texts)
-
-
-def listed(language: str, items: Iterable[str]) -> str:
-    """Return items as a list within a sentence."""
-    return ("、" if language == "zh" else ", ").join(items)
-
-
-def clauses(language: str, items: Iterable[str]) -> str:
-    """Return phrases that have commas of their own as one sentence's parts."""
-    return ("；" if language == "zh" else "; ").join(items)
-
-
 def not_included(cost: Mapping[str, Any], language: str) -> str:
     """Return what a cost, as :meth:`Cost.to_dict` gives it, leaves out."""
     given = any(line["id"] == "other" for line in cost["lines"])
@@ -155,7 +140,7 @@ def verdict(answer: Estimate, language: str) -> Verdict:
 
 def question(scenario: Scenario, language: str) -> str:
     """Return what is asked in a few words: the model and what is done with it."""
-    return f"{model_name(scenario, language)}, {load(scenario, language)}"
+    return phrases(language, model_name(scenario, language), load(scenario, language))
 
 
 def meter(answer: Estimate, language: str) -> tuple[list[Part], Mark, Mark, str]:
@@ -174,8 +159,10 @@ def meter(answer: Estimate, language: str) -> tuple[list[Part], Mark, Mark, str]
     )
     limit = Mark(memory.budget_gib, say("app.meter.limit", language, room=room))
     edge = Mark(memory.capacity_gib, say("app.meter.card", language, card=card))
-    said = "; ".join(f"{part.name} {part.text}" for part in parts)
-    return parts, limit, edge, f"{said}. {limit.text}; {edge.text}."
+    said = clauses(language, (f"{part.name} {part.text}" for part in parts))
+    end = stop(language)
+    room = clauses(language, (limit.text, edge.text))
+    return parts, limit, edge, sentences(language, said + end, room + end)
 
 
 def _part(kind: str, size: float, language: str) -> Part:
@@ -247,7 +234,7 @@ def _days(value: float | None, language: str) -> str:
 
 
 def _share(value: float | None, language: str) -> str:
-    return numbers.NONE if value is None else f"{numbers.decimal(100 * value, language)} %"
+    return numbers.percent(value, language)
 
 
 _SAID: Mapping[str, Callable[[Any, str], str]] = {
@@ -374,10 +361,10 @@ def source(ref: str, language: str) -> str:
     catalog = load_catalog()
     if kind == "model" and name in catalog.models:
         record = catalog.models[name]
-        return f"{record.source}, {numbers.date(record.source_date, language)}"
+        return phrases(language, record.source, numbers.date(record.source_date, language))
     if kind == "gpu" and name in catalog.gpus:
         figure_ = catalog.gpus[name].memory_mib or catalog.gpus[name].memory_gb
-        return f"{figure_.source}, {numbers.date(figure_.date, language)}"
+        return phrases(language, figure_.source, numbers.date(figure_.date, language))
     if kind == "engine":
         return say("app.source_engine", language)
     if kind == "efficiency":
@@ -415,7 +402,7 @@ def reason(term: Term, language: str) -> Reason:
     return Reason(
         term_name(term.path, language),
         figure(term.value, term.unit, language),
-        term.formula,
+        formula_text(term.formula, language),
         tuple(_input_row(given, language) for given in term.inputs),
     )
 

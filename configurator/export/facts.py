@@ -22,7 +22,7 @@ from configurator.link import FEATURES
 from configurator.recommend import Plan, Request
 from configurator.recommend.plans import scenario_link
 from configurator.scenario import ConfigModel, Scenario, SizeModel
-from configurator.words import say
+from configurator.words import listed, phrases, say
 
 PARTS = (
     "weights", "kv_cache", "activations", "gradients", "optimizer", "framework", "spare_pool",
@@ -374,24 +374,27 @@ def _limits(request: Request, language: str) -> tuple[tuple[str, str], ...]:
             limit(edit, name, f" · {say(f'app.tier.{tier}', language)}")
     if request.also is not None:
         task = text.option("task", request.also.task, language)
-        rows.append((_field("also", language), f"{model_name(request.also)}, {task}"))
+        rows.append((_field("also", language), phrases(language, model_name(request.also), task)))
     for name in _SWITCHES:
         if getattr(request, name):
             rows.append((_field(name, language), say("export.yes", language)))
     features = [name for name in FEATURES if getattr(request, name)]
     if features:
-        shown = ", ".join(text.option("features", name, language) for name in features)
+        shown = listed(language, (text.option("features", name, language) for name in features))
         rows.append((_field("features", language), shown))
     for name in ("vendors", "segments", "form_factors", "gpus", "without_gpus"):
         values = getattr(request, name)
         if values:
-            shown = ", ".join(text.option(name, value, language) for value in values)
+            shown = listed(language, (text.option(name, value, language) for value in values))
             rows.append((_field(name, language), shown))
     if request.owned:
         gpus = load_catalog().gpus
-        owned = ", ".join(
-            f"{count} × {gpus[gpu].name if gpu in gpus else gpu}"
-            for gpu, count in request.owned.items()
+        owned = listed(
+            language,
+            (
+                f"{count} × {gpus[gpu].name if gpu in gpus else gpu}"
+                for gpu, count in request.owned.items()
+            ),
         )
         rows.append((_field("owned", language), owned))
     return tuple(rows)
@@ -490,7 +493,7 @@ def _terms(
 
     return tuple(
         TermRow(
-            _term(term.path, language), term.formula,
+            _term(term.path, language), text.formula_text(term.formula, language),
             tuple(inputs(term)), float(term.value), term.unit,
         )
         for term in answer.terms

@@ -15,8 +15,9 @@ from configurator.cost import Range
 from configurator.errors import InputError
 from configurator.export import text
 from configurator.export.facts import Facts, facts_of, short_ids
+from configurator.numbers import percent
 from configurator.recommend import Plan, Request
-from configurator.words import say
+from configurator.words import bracketed, say
 
 JSON = "application/json"
 HTML = "text/html"
@@ -347,12 +348,13 @@ class _Page:
 
         def shown(value: float) -> str:
             if name in shares:
-                return f"{text.decimal(100 * value, self.language, 1)} %"
+                return percent(value, self.language, 1)
             return text.significant(value, self.language, 4)
 
         words = shown(float(amount.value))
         if amount.low != amount.high:
-            words += f" ({shown(float(amount.low))} – {shown(float(amount.high))})"
+            ends = f"{shown(float(amount.low))} – {shown(float(amount.high))}"
+            words = bracketed(self.language, words, ends)
         return f"{words} {unit}".strip()
 
     def _cloud(self) -> str:
@@ -369,7 +371,7 @@ class _Page:
                 *([self.money(rent.run.value)] if rent.run else []),
                 self.money(rent.total.value), self.span(rent.total),
                 text.decimal(month, self.language, 1) if math.isfinite(month) else never,
-                (f"{text.decimal(100 * use, self.language)} %" if math.isfinite(use) else never)
+                (percent(use, self.language) if math.isfinite(use) else never)
                 if hourly else text.NONE,
                 text.date(rent.price.date, self.language),
                 short_ids(self.facts.rent_sources[rent.rental]),

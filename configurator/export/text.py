@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 from babel.numbers import format_currency
@@ -10,7 +11,9 @@ from babel.numbers import format_currency
 from configurator.numbers import NONE, date, locale_of, trimmed
 from configurator.words import say
 
-__all__ = ["NONE", "date", "decimal", "first_of", "money", "option", "significant"]
+__all__ = [
+    "NONE", "date", "decimal", "first_of", "formula_text", "money", "option", "significant",
+]  # fmt: skip
 
 
 def first_of(keys: tuple[str, ...], language: str, otherwise: str) -> str:
@@ -62,3 +65,12 @@ def symbol_name(symbol: str, language: str) -> str:
     """Return what a figure of a formula is called."""
     keys = (f"app.symbol.{symbol}", f"export.symbol.{symbol}", f"app.field.{symbol}")
     return first_of(keys, language, symbol.replace("_", " ").replace(".", " "))
+
+
+def formula_text(formula: str, language: str) -> str:
+    """Return a formula with its figures called as in the table beside it."""
+
+    def called(found: re.Match[str]) -> str:
+        return found[0] if found[0] in ("min", "max") else symbol_name(found[0], language)
+
+    return say("app.sum", language) if formula == "Σ" else re.sub(r"[a-z_]+", called, formula)

@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any
 from urllib.parse import urlencode
 
+from configurator import numbers
 from configurator.catalog import Catalog
 from configurator.cost.plan import Cost, plan_cost
 from configurator.cost.prices import Price
@@ -17,7 +18,7 @@ from configurator.estimate import Estimate, Notice, estimate
 from configurator.link import encode
 from configurator.recommend.request import Request, terms_of
 from configurator.scenario import Scenario
-from configurator.words import say
+from configurator.words import clauses, listed, say
 
 _SYMBOLS = {("USD", "en"): "$", ("CNY", "en"): "CN¥", ("USD", "zh"): "US$", ("CNY", "zh"): "¥"}
 # Whose options a change's value is one of.
@@ -42,9 +43,11 @@ def _in_words(values: Mapping[str, Any], language: str) -> dict[str, Any]:
         if name in out:
             codes = str(out[name]).split(", ")
             table = name.removesuffix("s")
-            out[name] = ", ".join(
-                _word(f"app.option.{table}.{code}", code, language) for code in codes
+            out[name] = listed(
+                language, (_word(f"app.option.{table}.{code}", code, language) for code in codes)
             )
+    if "date" in out:
+        out["date"] = numbers.date(out["date"], language)
     if "currency" in out:
         out["currency"] = _symbol(out["currency"], language)
     return out
@@ -102,7 +105,8 @@ class Fix:
     def to_dict(self, language: str = "en") -> dict[str, Any]:
         """Return the changes and one sentence for all."""
         changes = [change.to_dict(language) for change in self.changes]
-        return {"changes": changes, "text": "; ".join(change["text"] for change in changes)}
+        text = clauses(language, (change["text"] for change in changes))
+        return {"changes": changes, "text": text}
 
 
 @dataclass(frozen=True)

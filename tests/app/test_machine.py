@@ -507,7 +507,7 @@ def test_the_page_shows_a_job(language: str) -> None:
     with machine_of(card), patch.object(machine, "read_vllm_metrics", return_value=figures):
         at = opened(language, LINK)
     text = said(at)
-    assert "50 %" in text
+    assert numbers.percent(0.5, language) in text
     assert "vllm serve" in text
     assert say("app.machine.predicted", language) in text
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from configurator.performance.coefficients import left_out
 from configurator.validate import compare, read_cases, table
 
 ROOT = Path(__file__).parents[1]
@@ -55,6 +56,22 @@ def validation():
     return "\n".join(lines)
 
 
+def unseen():
+    """Return how far off speed is on models and cards left out of the fit, as Markdown."""
+    lines = [
+        "Speed rests on coefficients fitted to such cases, so the table above flatters it. The "
+        "same with a case's own model, or its card, left out of the fit "
+        "(`configurator calibrate`; median error of all public cases):",
+        "",
+        "| speed | engine | cases | fitted | model left out | card left out |",
+        "| --- | --- | ---: | ---: | ---: | ---: |",
+    ]
+    for row in left_out():
+        shares = " | ".join(percent(share) for share in (row.fitted, row.model, row.card))
+        lines.append(f"| {NAMES[row.quantity]} | {row.engine} | {row.n} | {shares} |")
+    return "\n".join(lines)
+
+
 def benchmarks():
     """Return what the timing scripts print, as a code block."""
     out = []
@@ -78,6 +95,7 @@ def main():
     path = ROOT / "README.md"
     text = path.read_text(encoding="utf-8")
     text = fill(text, "validation", validation())
+    text = fill(text, "unseen", unseen())
     text = fill(text, "benchmarks", benchmarks())
     path.write_text(text, encoding="utf-8")
 

@@ -15,6 +15,7 @@ from configurator import numbers
 from configurator.app import charts, views
 from configurator.app.state import language, language_switch, words
 from configurator.catalog import catalog_dir
+from configurator.performance.coefficients import left_out
 
 # What a stranger asks for, in this order: the paths of the report that answer it.
 TOPICS: Mapping[str, tuple[str, ...]] = {
@@ -160,6 +161,24 @@ def rows(table: Sequence[Mapping[str, Any]], topic: str, lang: str) -> pd.DataFr
     )
 
 
+def unseen_rows(topic: str, lang: str) -> pd.DataFrame:
+    """Return how far off speed is where a case's model, or its card, was left out of the fit."""
+    return pd.DataFrame(
+        [
+            {
+                words("evidence.quantity"): words(f"evidence.path.{row.quantity}"),
+                words("evidence.engine"): views.option("engine", row.engine, lang),
+                words("evidence.cases"): row.n,
+                words("evidence.fitted"): numbers.percent(row.fitted, lang, 1),
+                words("evidence.without_model"): numbers.percent(row.model, lang, 1),
+                words("evidence.without_card"): numbers.percent(row.card, lang, 1),
+            }
+            for row in left_out()
+            if row.quantity in TOPICS[topic]
+        ]
+    )
+
+
 def page() -> None:
     """Draw the page."""
     with st.container(horizontal=True, vertical_alignment="center"):
@@ -197,6 +216,10 @@ def page() -> None:
     )
     st.dataframe(rows(table, topic, lang), hide_index=True, width="stretch")
     st.caption(words("evidence.note"))
+    unseen = unseen_rows(topic, lang)
+    if len(unseen):
+        st.markdown(words("evidence.unseen"))
+        st.dataframe(unseen, hide_index=True, width="stretch", key="evidence_unseen")
     with st.expander(words("evidence.sources")):
         for source in sorted({c["source"] for c in shown}):
             st.text(source)

@@ -8,6 +8,7 @@ unseen card takes its architecture's figures and an unseen architecture the pool
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -131,6 +132,33 @@ def data_class(family: str, engine: str, card: str, architecture: str, model: st
     if card not in seen["cards"]:
         return "card"
     return "same" if model in seen["models"] else "model"
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """Median error of one speed, with one engine: on the rows fitted, and with something left out.
+
+    Attributes:
+        quantity: Path in the estimate.
+        fitted, model, card: With nothing, with the row's model, with its card left out of the fit.
+    """
+
+    quantity: str
+    engine: str
+    n: int
+    fitted: float
+    model: float
+    card: float
+
+
+def left_out() -> list[LeftOut]:
+    """Return how far off speed is on what the coefficients have not seen."""
+    return [
+        LeftOut(f"performance.{name}", engine, e["n"], e["fit"][0], e["model"][0], e["card"][0])
+        for family in efficiency()["families"].values()
+        for engine, quantities in family["errors"].items()
+        for name, e in quantities.items()
+    ]
 
 
 def interval(

@@ -17,6 +17,7 @@ LOCALES = {"en": "en_US", "zh": "zh_CN"}
 COMPACT_FROM = {"en": 1_000_000, "zh": 10_000}
 CURRENCY = {"en": "USD", "zh": "CNY"}
 NONE = "–"
+_TIME_UNITS = {"en": ("ms", "s", "min", "h"), "zh": ("毫秒", "秒", "分钟", "小时")}
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>$~:@&])")
 # Addresses that the browser's markdown makes links of although every sign in them is escaped.
 _ADDRESS = re.compile(r"(?<=:)(?=\\?/\\?/)|(?<=www)(?=\\?\.)|(?<=@)", re.IGNORECASE)
@@ -62,7 +63,7 @@ def significant(value: float, language: str, digits: int = 3) -> str:
     places = digits - 1 - math.floor(math.log10(abs(value)))
     rounded = round(value, places)
     if abs(rounded) >= COMPACT_FROM.get(language, 1_000_000):
-        return str(format_compact_decimal(rounded, locale=locale_of(language), fraction_digits=1))
+        return str(format_compact_decimal(rounded, locale=locale_of(language), fraction_digits=2))
     return trimmed(rounded, language, max(0, min(places, 6)))
 
 
@@ -71,7 +72,7 @@ def count(value: float | None, language: str) -> str:
     if value is None or not math.isfinite(value):
         return NONE
     if abs(value) >= COMPACT_FROM.get(language, 1_000_000):
-        return str(format_compact_decimal(value, locale=locale_of(language), fraction_digits=1))
+        return str(format_compact_decimal(value, locale=locale_of(language), fraction_digits=2))
     return decimal(value, language)
 
 
@@ -98,13 +99,14 @@ def seconds(value: float | None, language: str) -> str:
     """Return a time in ms, s, min or h, whichever reads best."""
     if value is None or not math.isfinite(value):
         return NONE
+    ms, s, minutes, hours = _TIME_UNITS.get(language, _TIME_UNITS["en"])
     if value < 1:
-        return f"{significant(value * 1000, language, 2)} ms"
+        return f"{significant(value * 1000, language, 2)} {ms}"
     if value < 100:
-        return f"{significant(value, language, 2)} s"
+        return f"{significant(value, language, 2)} {s}"
     if value < 7200:
-        return f"{significant(value / 60, language, 2)} min"
-    return f"{significant(value / 3600, language, 2)} h"
+        return f"{significant(value / 60, language, 2)} {minutes}"
+    return f"{significant(value / 3600, language, 2)} {hours}"
 
 
 def percent(value: float | None, language: str, digits: int = 0) -> str:

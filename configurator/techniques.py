@@ -10,11 +10,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any, Literal
 
 from configurator.errors import InputError
 from configurator.estimate import Estimate, estimate
+from configurator.export.checkpoints import translated
 from configurator.export.launch import artifacts
 from configurator.export.shell import Artifact
 from configurator.levers import Changes, Group, Lever, serving_levers, training_levers
@@ -82,7 +82,7 @@ class Technique:
         before, after: Without and with the technique; None where there is no number.
         scenario: With the technique in it.
         applied: Its answer.
-        files: What has to be run once before, beside the code of the answer.
+        files: What has to be run once before, in English, beside the code of the answer.
     """
 
     code: str
@@ -115,14 +115,14 @@ class Technique:
             return None
         return self.after.tokens_per_s / self.before.tokens_per_s
 
-    @cached_property
-    def code_files(self) -> tuple[Artifact, ...]:
-        """Code that runs the scenario with the technique in it."""
+    def code_files(self, language: str = "en") -> tuple[Artifact, ...]:
+        """Return code that runs the scenario with the technique in it."""
         if self.applied is None:
             return ()
-        files = artifacts(self.applied)
+        files, precision = artifacts(self.applied, language), self.applied.precision
         names = {item.name for item in files}
-        return (*files, *(item for item in self.files if item.name not in names))
+        before = (item for item in self.files if item.name not in names)
+        return (*files, *(translated(item, precision, language) for item in before))
 
     def name(self, language: str = "en") -> str:
         """Return its name."""
@@ -164,7 +164,8 @@ class Technique:
             "before": None if self.before is None else _fields(self.before),
             "after": None if self.after is None else _fields(self.after),
             "code_files": [
-                {"name": f.name, "language": f.language, "text": f.text} for f in self.code_files
+                {"name": f.name, "language": f.language, "text": f.text}
+                for f in self.code_files(language)
             ],
         }  # fmt: skip
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 from configurator.estimate import Estimate
 from configurator.export.shell import DTYPES, Artifact, file_stem, loader, model_reference, note
+from configurator.words import say
 
 # Of LLM Compressor.
 SCHEMES = {"fp8": "FP8_DYNAMIC", "int8": "W8A16", "int4": "W4A16", "nvfp4": "NVFP4"}
@@ -39,7 +41,7 @@ def on_loading(answer: Estimate) -> str | None:
     return ON_LOADING.get(answer.scenario.engine, {}).get(answer.precision)
 
 
-def quantizer(answer: Estimate, precision: str) -> tuple[Artifact, ...]:
+def quantizer(answer: Estimate, precision: str, language: str = "en") -> tuple[Artifact, ...]:
     """Return what makes a checkpoint of a precision.
 
     Nothing where no 16-bit one is published, or the engine would not load the result.
@@ -47,32 +49,25 @@ def quantizer(answer: Estimate, precision: str) -> tuple[Artifact, ...]:
     loaded = LOADED.get(answer.scenario.engine, ())
     if answer.architecture.quantization or precision not in loaded:
         return ()
-    return (Artifact("quantize.py", "python", quantize_script(answer, precision)),)
+    return (Artifact("quantize.py", "python", quantize_script(answer, precision, language)),)
 
 
-def checkpoint_note(answer: Estimate) -> str:
+def checkpoint_note(answer: Estimate, language: str = "en") -> str:
     """Say which checkpoint is needed where the published one does not load as asked."""
     precision, own = answer.precision, _own(answer)
     stored = answer.architecture.quantization is not None
     if is_native(answer) or on_loading(answer) or (precision in DTYPES and not stored):
         return ""
-    name = "and name its folder here."
     if stored:
-        return note(
-            f"The published checkpoint is stored in {own}: take or make one in {precision}, {name}"
-        )
+        return note("code.stored_otherwise", language, stored=own, precision=precision)
     if quantizer(answer, precision):
-        return note(
-            f"Needs a checkpoint quantised to {precision}: take a published one or make it with "
-            f"quantize.py, {name}"
-        )
-    maker = ", or make one with NVIDIA Model Optimizer," if precision in ("int4", "int8") else ""
-    if answer.scenario.engine != "tensorrt_llm":
-        maker = ""
-    return note(f"Needs a checkpoint quantised to {precision}: take a published one{maker} {name}")
+        return note("code.needs_checkpoint_script", language, precision=precision)
+    if precision in ("int4", "int8") and answer.scenario.engine == "tensorrt_llm":
+        return note("code.needs_checkpoint_optimizer", language, precision=precision)
+    return note("code.needs_checkpoint", language, precision=precision)
 
 
-def quantize_script(answer: Estimate, precision: str) -> str:
+def quantize_script(answer: Estimate, precision: str, language: str = "en") -> str:
     """Return a script that makes a checkpoint of ``fp8``, ``int8``, ``int4`` or ``nvfp4``.
 
     Use :func:`quantizer`, which knows whether that helps.
@@ -90,7 +85,7 @@ def quantize_script(answer: Estimate, precision: str) -> str:
         else ""
     )
     return (
-        f'"""Quantise the weights to {precision}; the command to serve names the result."""\n\n'
+        f'"""{say("code.quantize", language, precision=precision)}"""\n\n'
         "from llmcompressor import oneshot\n"
         f"from llmcompressor.modifiers.{module} import {kind}\n"
         f"from transformers import {model}, AutoTokenizer\n\n"
@@ -121,7 +116,7 @@ def prune_script(answer: Estimate, output: str, width: int) -> str:
     """
     model = loader(answer)
     return (
-        '"""Take the weakest channels out of every MLP; train the result again before use."""\n\n'
+        f'"""{say("code.prune")}"""\n\n'
         "import torch\n"
         f"from transformers import {model}, AutoTokenizer\n\n"
         f"MODEL = {json.dumps(model_reference(answer))}\n"
@@ -144,3 +139,12 @@ def prune_script(answer: Estimate, output: str, width: int) -> str:
         "model.save_pretrained(OUTPUT)\n"
         "tokenizer.save_pretrained(OUTPUT)\n"
     )
+
+
+def translated(made: Artifact, precision: str, language: str) -> Artifact:
+    """Return an English script of this module with what its docstring says in a language."""
+    text = made.text
+    for key in ("code.quantize", "code.prune"):
+        english = say(key, precision=precision)
+        text = text.replace(english, say(key, language, precision=precision), 1)
+    return replace(made, text=text)

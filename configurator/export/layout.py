@@ -30,19 +30,16 @@ class Layout:
         """Hosts of one copy."""
         return -(-self.cards // HOST_GPUS)
 
-    def hint(self) -> str:
+    def hint(self, language: str) -> str:
         """Say where and how often the command runs; empty for one command on one host."""
         if not self.here:
             if self.copies == 1:
                 return ""
-            return note(f"For each of {self.copies} copies, on hosts of its own.")
+            return note("code.copies_apart", language, copies=self.copies)
         if self.hosts == 1:
             return ""
-        most = f"at most {self.here}" if self.copies % self.here else str(self.here)
-        return note(
-            f"On each of {self.hosts} hosts: {most} of the {self.copies} copies run on one; put a "
-            "load balancer before them."
-        )
+        key = "code.copies_on_hosts_most" if self.copies % self.here else "code.copies_on_hosts"
+        return note(key, language, hosts=self.hosts, here=self.here, copies=self.copies)
 
 
 def spread(answer: Estimate) -> bool:

@@ -76,31 +76,26 @@ def _model(answer: Estimate) -> list[tuple[str, Any]]:
     ]
 
 
-def megatron_command(answer: Estimate, start: str) -> str:
+def megatron_command(answer: Estimate, start: str, language: str = "en") -> str:
     """Return the Megatron-LM command; a note in its place where it cannot say what is asked.
 
     Args:
         answer: Of a training scenario.
         start: What starts ``pretrain_gpt.py`` on every card.
+        language: Of the notes.
     """
     scenario, split = answer.scenario, answer.split
     fitting, kind = scenario.fitting, answer.architecture.model_type
     if fitting.method != "full":
-        return note("Megatron-LM trains no adapters: Megatron Bridge does.")
+        return note("code.megatron_adapters", language)
     if kind not in PLAIN or answer.architecture.vision_parameters:
-        return note(
-            f"pretrain_gpt.py is described here for models built like Llama; for {kind} take the "
-            "provider that Megatron Bridge has for it."
-        )
+        return note("code.megatron_provider", language, kind=kind)
     out = ""
     if fitting.optimizer not in OPTIMIZERS:
-        out += note(f"No {fitting.optimizer} here: Adam, which holds more.")
+        out += note("code.megatron_optimizer", language, optimizer=fitting.optimizer)
     tuning = scenario.task == "fine_tuning"
     if tuning:
-        out += note(
-            "Convert the published checkpoint to ./checkpoint with Megatron Bridge first; add its "
-            "--rotary-base and --norm-epsilon."
-        )
+        out += note("code.megatron_convert", language)
     if split.tensor > 1 and fitting.sharding not in STRATEGIES:
         # Sequence parallelism overlaps right only with one hardware queue.
         out += "export CUDA_DEVICE_MAX_CONNECTIONS=1\n"

@@ -29,6 +29,7 @@ from configurator.export.shell import (
 )
 from configurator.memory import vllm
 from configurator.parallelism import HOST_GPUS
+from configurator.words import say
 
 CONFIG_FILE = "config.yaml"
 GGUF = ("q8_0", "q6_k", "q5_k_m", "q4_k_m", "q4_0", "q3_k_m", "q2_k")
@@ -76,28 +77,27 @@ def _vllm_sequences(answer: Estimate) -> int | None:
     return int(vllm.sequences_at_once(inference, memory, asked))
 
 
-def vllm_command(answer: Estimate) -> str:
+def vllm_command(answer: Estimate, language: str = "en") -> str:
     """Return the ``vllm serve`` command."""
     inference, split, layout = answer.scenario.serving, answer.split, layout_of(answer)
     # With ``--data-parallel-size`` experts are spread over all ranks; else it makes plain copies.
     loop = answer.architecture.is_moe and not spread(answer)
     ranks = split.data if spread(answer) else max(1, layout.here)
-    kv = {"fp8": "fp8", "int8": "int8_per_token_head", "bf16": "bfloat16"}.get(
-        answer.scenario.kv_cache_precision
-    )
+    asked = answer.scenario.kv_cache_precision
+    kv = {"fp8": "fp8", "int8": "int8_per_token_head", "bf16": "bfloat16"}.get(asked)
     draft = None
     if inference.speculative_tokens:
         method: dict[str, Any] = {"method": "mtp"}
         if not drafts_itself(answer):
             method = {"method": "ngram", "prompt_lookup_max": LOOKUP_LENGTH}
         draft = json.dumps(method | {"num_speculative_tokens": inference.speculative_tokens})
-    out = checkpoint_note(answer)
-    if answer.scenario.kv_cache_precision in ("q8_0", "q4_0"):
-        out += note(f"vLLM has no {answer.scenario.kv_cache_precision} cache: FP8 is the nearest.")
+    out = checkpoint_note(answer, language)
+    if asked in ("q8_0", "q4_0"):
+        out += note("code.no_cache_precision", language, engine="vLLM", precision=asked)
         kv = "fp8"
     if layout.span > 1:
-        out += note("One copy spans several hosts: start a Ray cluster on all of them first.")
-    out += layout.hint()
+        out += note("code.ray", language)
+    out += layout.hint(language)
     line = command(
         ["vllm", "serve", model_reference(answer)],
         [
@@ -125,7 +125,7 @@ def vllm_command(answer: Estimate) -> str:
     return out + (each_copy(layout, line + OWN_PORT) if loop and layout.here > 1 else line)
 
 
-def sglang_command(answer: Estimate) -> str:
+def sglang_command(answer: Estimate, language: str = "en") -> str:
     """Return the SGLang server command."""
     inference, split, layout = answer.scenario.serving, answer.split, layout_of(answer)
     together = spread(answer)
@@ -139,18 +139,15 @@ def sglang_command(answer: Estimate) -> str:
     if drafted and running is None:  # else no more than 48 run at once
         running = math.ceil(inference.concurrency / split.data)
     kv, asked = {"fp8": "fp8_e4m3", "bf16": "bf16"}, answer.scenario.kv_cache_precision
-    out = checkpoint_note(answer)
+    out = checkpoint_note(answer, language)
     if asked in ("int8", "q8_0", "q4_0"):
-        out += note(f"SGLang has no {asked} cache: FP8 is the nearest.")
+        out += note("code.no_cache_precision", language, engine="SGLang", precision=asked)
         kv[asked] = "fp8_e4m3"
-    out += layout.hint()
+    out += layout.hint(language)
     if layout.span > 1:
-        out += note(
-            f"On each of the {layout.span} hosts of a copy; set NODE_RANK (0, 1, …) and "
-            "MASTER_ADDR there."
-        )
+        out += note("code.hosts_of_copy", language, hosts=layout.span)
     if inference.prefix_cache_share:
-        out += note("Prompts that begin alike share their cache by default (RadixAttention).")
+        out += note("code.shared_prefixes", language)
     line = command(
         ["python", "-m", "sglang.launch_server", "--model-path", model_reference(answer)],
         [
@@ -209,15 +206,15 @@ def tensorrt_llm_config(answer: Estimate) -> dict[str, Any]:
     return out
 
 
-def tensorrt_llm_command(answer: Estimate) -> str:
+def tensorrt_llm_command(answer: Estimate, language: str = "en") -> str:
     """Return the ``trtllm-serve`` command, once for each copy of the model."""
     inference, split, layout = answer.scenario.serving, answer.split, layout_of(answer)
     start = ["trtllm-serve", model_reference(answer)]
-    out = checkpoint_note(answer) + layout.hint()
+    out = checkpoint_note(answer, language) + layout.hint(language)
     if answer.scenario.kv_cache_precision in ("int8", "q8_0", "q4_0"):
-        out += note("The cache stays in 16 bit: FP8 is the only smaller one offered here.")
+        out += note("code.cache_16_bit", language)
     if layout.span > 1:
-        out += note("hosts.txt names the hosts, one a line; MPI starts a process for each card.")
+        out += note("code.hosts_file", language)
         each = -(-layout.cards // layout.span)
         start = ["mpirun", "-np", str(layout.cards), "-N", str(each), "--hostfile", "hosts.txt",
                  "trtllm-llmapi-launch", *start]  # fmt: skip
@@ -235,12 +232,12 @@ def tensorrt_llm_command(answer: Estimate) -> str:
         ],
     )
     if layout.here > 1:
-        out += note("Each copy has its own cards and port; put a load balancer before them.")
+        out += note("code.own_ports", language)
         line = each_copy(layout, line + OWN_PORT)
     return out + line
 
 
-def llama_cpp_command(answer: Estimate) -> str:
+def llama_cpp_command(answer: Estimate, language: str = "en") -> str:
     """Return the commands that make the GGUF file and serve it with ``llama-server``."""
     scenario, split, layout = answer.scenario, answer.split, layout_of(answer)
     drafts = scenario.serving.speculative_tokens
@@ -253,7 +250,8 @@ def llama_cpp_command(answer: Estimate) -> str:
         kind = "bfloat16" if is_native(answer) else MXFP4_EXPERTS
     elif not kind:
         kind = NEAREST_GGUF.get(answer.precision, "q8_0")
-        lines.append(note(f"llama.cpp has no {answer.precision}: {kind} is the nearest.").rstrip())
+        said = note("code.nearest_gguf", language, precision=answer.precision, nearest=kind)
+        lines.append(said.rstrip())
     outtype = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}.get(kind, "bf16")
     full = f"{stem}-{outtype}.gguf"
     wanted = -(-inference.concurrency // split.data)
@@ -272,9 +270,9 @@ def llama_cpp_command(answer: Estimate) -> str:
         lines.append(shlex.join(["llama-quantize", full, served, kind.upper()]))
     cache = {"q8_0": "q8_0", "q4_0": "q4_0", "fp16": "f16", "bf16": "bf16", "fp32": "f32",
              "fp8": "q8_0", "int8": "q8_0"}.get(scenario.kv_cache_precision)  # fmt: skip
-    ready = layout.hint()
+    ready = layout.hint(language)
     if layout.here > 1:
-        ready += note("Each copy has its own cards and port; put a load balancer before them.")
+        ready += note("code.own_ports", language)
     server = command(
         ["llama-server", "--model", served],
         [
@@ -306,7 +304,7 @@ def _has_cuda(answer: Estimate) -> bool:
     return load_catalog().gpu(hardware.gpu).vendor in ("NVIDIA", "AMD")
 
 
-def transformers_script(answer: Estimate) -> str:
+def transformers_script(answer: Estimate, language: str = "en") -> str:
     """Return a Python script that loads the model with transformers and generates."""
     inference, model = answer.scenario.serving, loader(answer)
     prompts = -(-inference.concurrency // answer.split.data)
@@ -324,14 +322,14 @@ def transformers_script(answer: Estimate) -> str:
             )
         imports.append(made)
         needs = "kernels" if answer.precision == "fp8" else "bitsandbytes"
-        hint = note(f"Needs the package {needs} as well.")
+        hint = note("code.package", language, package=needs)
         load = f"    quantization_config={made}({how}),\n"
     dtype = DTYPES.get(answer.precision, "bfloat16")
     whole = answer.split.pipeline == 1 and not _host_layers(answer) and _has_cuda(answer)
     place = "cuda" if whole else "auto"
     return (
-        '"""Generate with transformers."""\n\n'
-        f"{checkpoint_note(answer)}{hint}"
+        f'"""{say("code.generate", language)}"""\n\n'
+        f"{checkpoint_note(answer, language)}{hint}"
         "import torch\n"
         f"from transformers import {', '.join(sorted(imports))}\n\n"
         f"MODEL = {json.dumps(model_reference(answer))}\n\n"
@@ -344,7 +342,7 @@ def transformers_script(answer: Estimate) -> str:
         f"    device_map={json.dumps(place)},\n"
         f"{load}"
         ")\n"
-        f'prompts = ["What does a GPU\'s memory hold?"] * {prompts}\n'
+        f"prompts = [{json.dumps(say('code.prompt', language), ensure_ascii=False)}] * {prompts}\n"
         "inputs = tokenizer(\n"
         f'    prompts, return_tensors="pt", padding=True, truncation=True, '
         f"max_length={max(1, inference.input_tokens)},\n"
@@ -358,24 +356,24 @@ def transformers_script(answer: Estimate) -> str:
     )
 
 
-def serving_files(answer: Estimate) -> tuple[Artifact, ...]:
+def serving_files(answer: Estimate, language: str = "en") -> tuple[Artifact, ...]:
     """Return the files of a deployment, the one to start with first."""
     scenario = answer.scenario
     if scenario.engine == "transformers":
-        one = Artifact("generate.py", "python", transformers_script(answer))
+        one = Artifact("generate.py", "python", transformers_script(answer, language))
         layout = layout_of(answer)
         if layout.copies == 1:
             return (one,)
-        text = layout.hint() + each_copy(layout, "python generate.py")
+        text = layout.hint(language) + each_copy(layout, "python generate.py")
         return Artifact("generate.sh", "bash", script(text)), one
-    commands: dict[str, Callable[[Estimate], str]] = {
+    commands: dict[str, Callable[[Estimate, str], str]] = {
         "vllm": vllm_command, "sglang": sglang_command, "llama_cpp": llama_cpp_command,
         "tensorrt_llm": tensorrt_llm_command,
     }  # fmt: skip
-    out = [Artifact("serve.sh", "bash", script(commands[scenario.engine](answer)))]
+    out = [Artifact("serve.sh", "bash", script(commands[scenario.engine](answer, language)))]
     if scenario.engine == "tensorrt_llm" and (config := tensorrt_llm_config(answer)):
         # JSON is YAML too.
         out.append(Artifact(CONFIG_FILE, "yaml", json.dumps(config, indent=2) + "\n"))
     if checkpoint_note(answer):
-        out += quantizer(answer, answer.precision)
+        out += quantizer(answer, answer.precision, language)
     return tuple(out)

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from configurator.estimate import Estimate
 from configurator.scenario import ConfigModel, SizeModel
+from configurator.words import say
 
 Language = Literal["bash", "python", "json", "yaml"]
 DTYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
@@ -21,7 +22,7 @@ DTYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
 
 @dataclass(frozen=True)
 class Artifact:
-    """One generated file: its name, its language and its text."""
+    """One generated file: its name, its computer language and its text."""
 
     name: str
     language: Language
@@ -73,9 +74,9 @@ def with_options(first: str, options: Sequence[tuple[str, Any]]) -> str:
     return " \\\n  ".join(lines)
 
 
-def note(text: str) -> str:
-    """Return a comment of one line."""
-    return f"# {' '.join(text.split())}\n"
+def note(key: str, language: str, **values: Any) -> str:
+    """Return a message as a comment of one line."""
+    return f"# {' '.join(say(key, language, **values).split())}\n"
 
 
 def script(text: str) -> str:

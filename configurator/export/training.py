@@ -21,6 +21,7 @@ from configurator.export.shell import (
     script,
 )
 from configurator.parallelism import HOST_GPUS
+from configurator.words import say
 
 OPTIMIZERS = {
     "adamw": "adamw_torch", "adamw_8bit": "adamw_bnb_8bit",
@@ -47,7 +48,7 @@ def _uses_deepspeed(answer: Estimate) -> bool:
     return not _uses_fsdp(answer) and (scenario.engine == "deepspeed" or needed)
 
 
-def training_script(answer: Estimate) -> str:
+def training_script(answer: Estimate, language: str = "en") -> str:
     """Return a transformers (and PEFT) training script: full, LoRA or QLoRA."""
     fitting = answer.scenario.fitting
     adapters, qlora = fitting.method != "full", fitting.method == "qlora"
@@ -65,7 +66,8 @@ def training_script(answer: Estimate) -> str:
         imports.insert(2, "BitsAndBytesConfig")
     if adapters and answer.precision == "fp32":
         dtype = "float32"
-    lines = ['"""Train on texts, one JSON object {"text": …} a line in ' + DATA_FILE + '."""', ""]
+    about = say("code.train", language, example='{"text": …}', file=DATA_FILE)
+    lines = [f'"""{about}"""', ""]
     lines += ["import torch", "from datasets import load_dataset"]
     if adapters:
         peft = ["LoraConfig", "get_peft_model"]
@@ -79,19 +81,17 @@ def training_script(answer: Estimate) -> str:
         "",
     ]
     if mode == "fp32":
-        lines += ['torch.set_float32_matmul_precision("high")  # TF32 in matrix products', ""]
+        said = say("code.tf32", language)
+        lines += [f'torch.set_float32_matmul_precision("high")  # {said}', ""]
     if fitting.optimizer == "muon":
-        lines += [
-            "# transformers' Trainer has no Muon: AdamW here; Muon needs a loop of your own.",
-            "",
-        ]
+        lines += [note("code.no_muon", language)]
     # With sharded weights the arguments come first, so that loading shards as well.
     lines += ["arguments = TrainingArguments("]
     lines += [f"    {name}={value}," for name, value in _arguments(answer, fsdp, deepspeed)]
     lines += [")", ""]
     lines += ["tokenizer = AutoTokenizer.from_pretrained(MODEL)"]
     if adapters and not qlora and answer.precision not in DTYPES:
-        lines += [f"# MODEL must name a checkpoint in {answer.precision}, as the base is to be."]
+        lines += [note("code.base_precision", language, precision=answer.precision).rstrip()]
     lines += [f"model = {loader(answer)}.from_pretrained(", "    MODEL,"]
     lines += [f"    dtype=torch.{dtype},"]
     if qlora and eight:
@@ -123,34 +123,38 @@ def training_script(answer: Estimate) -> str:
         ]
         if fitting.gradient_checkpointing and not qlora:
             lines += ["model.enable_input_require_grads()"]
-    lines += ["", *_DATA, "", "trainer.train()", 'trainer.save_model("output")', ""]
+    lines += ["", *_data(language), "", "trainer.train()", 'trainer.save_model("output")', ""]
     return "\n".join(lines)
 
 
-_DATA = (
-    "",
-    "def pack(batch):",
-    '    """Join texts and cut them into equal pieces."""',
-    '    tokens = [t for ids in tokenizer(batch["text"])["input_ids"]',
-    "              for t in [*ids, tokenizer.eos_token_id]]",
-    "    starts = range(0, len(tokens) - SEQUENCE_LENGTH + 1, SEQUENCE_LENGTH)",
-    "    pieces = [tokens[i : i + SEQUENCE_LENGTH] for i in starts]",
-    '    return {"input_ids": pieces, "labels": pieces}',
-    "",
-    "",
-    f'texts = load_dataset("json", data_files="{DATA_FILE}", split="train")',
-    "data = texts.map(pack, batched=True, batch_size=10_000, remove_columns=texts.column_names)",
-    "if not len(data):",
-    f'    raise SystemExit("{DATA_FILE} holds fewer tokens than one sequence")',
-    "trainer = Trainer(",
-    "    model=model,",
-    "    args=arguments,",
-    "    train_dataset=data,",
-    # A collator that pads would leave every end of text, often the padding, out of the loss.
-    "    data_collator=default_data_collator,",
-    "    processing_class=tokenizer,",
-    ")",
-)
+def _data(language: str) -> tuple[str, ...]:
+    """Lines that read the texts and give them to a trainer."""
+    too_few = say("code.too_few_tokens", language, file=DATA_FILE)
+    return (
+        "",
+        "def pack(batch):",
+        f'    """{say("code.pack", language)}"""',
+        '    tokens = [t for ids in tokenizer(batch["text"])["input_ids"]',
+        "              for t in [*ids, tokenizer.eos_token_id]]",
+        "    starts = range(0, len(tokens) - SEQUENCE_LENGTH + 1, SEQUENCE_LENGTH)",
+        "    pieces = [tokens[i : i + SEQUENCE_LENGTH] for i in starts]",
+        '    return {"input_ids": pieces, "labels": pieces}',
+        "",
+        "",
+        f'texts = load_dataset("json", data_files="{DATA_FILE}", split="train")',
+        "data = texts.map(pack, batched=True, batch_size=10_000, "
+        "remove_columns=texts.column_names)",
+        "if not len(data):",
+        f"    raise SystemExit({json.dumps(too_few, ensure_ascii=False)})",
+        "trainer = Trainer(",
+        "    model=model,",
+        "    args=arguments,",
+        "    train_dataset=data,",
+        # A collator that pads would leave every end of text, often the padding, out of the loss.
+        "    data_collator=default_data_collator,",
+        "    processing_class=tokenizer,",
+        ")",
+    )
 
 
 def _targets(answer: Estimate) -> str:
@@ -245,7 +249,7 @@ def fsdp_config(answer: Estimate) -> dict[str, Any]:
     }
 
 
-def accelerate_config(answer: Estimate) -> str:
+def accelerate_config(answer: Estimate, language: str = "en") -> str:
     """Return the same as an ``accelerate launch --config_file`` YAML."""
     fitting = answer.scenario.fitting
     hosts, per_host = _hosts(answer)
@@ -255,7 +259,7 @@ def accelerate_config(answer: Estimate) -> str:
     names = {"cpu_offload": "offload_params"}
     lines = [
         "# accelerate launch --config_file accelerate.yaml train.py",
-        "# Instead of torchrun; take fsdp and fsdp_config out of TrainingArguments then.",
+        note("code.accelerate", language).rstrip(),
         "compute_environment: LOCAL_MACHINE",
         "distributed_type: FSDP",
         f"mixed_precision: '{precision}'",
@@ -263,9 +267,9 @@ def accelerate_config(answer: Estimate) -> str:
         f"num_processes: {hosts * per_host}",
         *(
             [
-                "main_process_ip: ''  # the first host's",
+                f"main_process_ip: ''  # {say('code.first_host', language)}",
                 "main_process_port: 29500",
-                "# machine_rank: 0, 1, … on each host",
+                note("code.machine_rank", language).rstrip(),
             ]
             if hosts > 1
             else []
@@ -287,7 +291,7 @@ def _hosts(answer: Estimate) -> tuple[int, int]:
     return gpus // per_host, per_host
 
 
-def torchrun_line(answer: Estimate, script: str = "train.py") -> str:
+def torchrun_line(answer: Estimate, script: str = "train.py", language: str = "en") -> str:
     """Return the ``torchrun`` line that starts a script on all cards."""
     hosts, per_host = _hosts(answer)
     threads = ""
@@ -297,7 +301,7 @@ def torchrun_line(answer: Estimate, script: str = "train.py") -> str:
     if hosts == 1:
         line = command(["torchrun", "--standalone", f"--nproc-per-node={per_host}", script], [])
         return threads + line
-    hint = note("On every host; set NODE_RANK (0, 1, …) and MASTER_ADDR there.")
+    hint = note("code.every_host", language)
     return (
         hint
         + threads
@@ -313,19 +317,20 @@ def _json(value: Any) -> str:
     return json.dumps(value, indent=2) + "\n"
 
 
-def training_files(answer: Estimate) -> tuple[Artifact, ...]:
+def training_files(answer: Estimate, language: str = "en") -> tuple[Artifact, ...]:
     """Return the files of a training run, the one to start with first."""
     scenario = answer.scenario
     if scenario.engine == "megatron":
-        text = megatron_command(answer, torchrun_line(answer, "pretrain_gpt.py"))
+        start = torchrun_line(answer, "pretrain_gpt.py", language)
+        text = megatron_command(answer, start, language)
         return (Artifact("train.sh", "bash", script(text)),)
     out = [
-        Artifact("train.sh", "bash", script(torchrun_line(answer))),
-        Artifact("train.py", "python", training_script(answer)),
+        Artifact("train.sh", "bash", script(torchrun_line(answer, language=language))),
+        Artifact("train.py", "python", training_script(answer, language)),
     ]
     if _uses_fsdp(answer):
         out.append(Artifact("fsdp.json", "json", _json(fsdp_config(answer))))
-        out.append(Artifact("accelerate.yaml", "yaml", accelerate_config(answer)))
+        out.append(Artifact("accelerate.yaml", "yaml", accelerate_config(answer, language)))
     elif _uses_deepspeed(answer):
         out.append(Artifact("deepspeed.json", "json", _json(deepspeed_config(answer))))
     return tuple(out)

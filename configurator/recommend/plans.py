@@ -20,13 +20,8 @@ from configurator.recommend.request import Request, terms_of
 from configurator.scenario import Scenario
 from configurator.words import clauses, listed, say
 
-_SYMBOLS = {("USD", "en"): "$", ("CNY", "en"): "CN¥", ("USD", "zh"): "US$", ("CNY", "zh"): "¥"}
 # Whose options a change's value is one of.
 _OPTIONS = ("precision", "kv_cache_precision", "optimizer", "offload", "engine")
-
-
-def _symbol(currency: str, language: str) -> str:
-    return _SYMBOLS.get((currency, language), f"{currency} ")
 
 
 def _word(key: str, code: str, language: str) -> str:
@@ -48,9 +43,18 @@ def _in_words(values: Mapping[str, Any], language: str) -> dict[str, Any]:
             )
     if "date" in out:
         out["date"] = numbers.date(out["date"], language)
-    if "currency" in out:
-        out["currency"] = _symbol(out["currency"], language)
+    if "currency" in values:
+        out |= _sums(values, values["currency"], language)
     return out
+
+
+def _sums(values: Mapping[str, Any], currency: str, language: str) -> dict[str, str]:
+    """Return every figure once more as the sum that a sentence may take it for."""
+    return {
+        f"{name}_money": numbers.money(float(value), currency, language)
+        for name, value in values.items()
+        if isinstance(value, (int, float))
+    }
 
 
 @dataclass(frozen=True)
@@ -90,8 +94,8 @@ class Change:
             key = "precision_auto"
         elif key in _OPTIONS:
             value = say(f"app.option.{key}.{value}", language)
-        symbol = _symbol(self.currency, language)
-        text = say(f"missing.change.{key}", language, value=value, currency=symbol)
+        sums = _sums({"value": value}, self.currency, language)
+        text = say(f"missing.change.{key}", language, value=value, **sums)
         return {"field": self.field, "value": self.value, "text": text}
 
 

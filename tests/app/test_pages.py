@@ -157,7 +157,7 @@ def test_sizes(value: float, text: str) -> None:
 def test_numbers_by_language() -> None:
     assert numbers.money(12000, "CNY", "zh") == "¥1.2万"
     assert numbers.money(285000, "USD", "en") == "$285,000"
-    assert numbers.count(123_000_000, "zh") == "1.2亿"
+    assert numbers.count(123_000_000, "zh") == "1.23亿"
     assert numbers.date("20261124", "zh") == "2026年11月24日"
     assert numbers.date("2026-11-24", "en") == "Nov 24, 2026"
     assert numbers.seconds(0.0123, "en") == "12 ms"

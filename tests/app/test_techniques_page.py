@@ -80,10 +80,10 @@ def test_details_have_figures_parts_and_code(preset: str, language: str) -> None
     technique = next(t for t in techniques(scenario) if t.state == "available")
     open_details(at, technique.code)
     assert [tab.label.replace("\\", "") for tab in at.tabs] == [
-        file.name for file in technique.code_files
+        file.name for file in technique.code_files(language)
     ]
     assert [block.value for block in at.code] == [
-        file.text.strip() for file in technique.code_files
+        file.text.strip() for file in technique.code_files(language)
     ]
     drawn = ["overview", "parts"]
     if not scenario.is_training and technique.speed_ratio is not None:

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import ast
+import io
+import re
 import shlex
+import subprocess
+import tokenize
+
+import yaml
 
 from configurator.estimate import estimate
 from configurator.scenario import parse_scenario
@@ -55,3 +62,50 @@ def words(text):
 def option(text, name):
     found = words(text)
     return found[found.index(name) + 1] if name in found else None
+
+
+def parses(item):
+    if item.language == "python":
+        compile(item.text, item.name, "exec")
+        assert all(len(line) <= 100 for line in item.text.splitlines())
+    elif item.language == "bash":
+        subprocess.run(["bash", "-n"], input=item.text.encode(), check=True)
+    else:
+        assert isinstance(yaml.safe_load(item.text), dict)
+
+
+def prose(item):
+    """What a file says to its reader: comments and docstrings."""
+    if item.language != "python":
+        lines = item.text.splitlines()
+        return [f" {line}".partition(" #")[2] for line in lines if not line.startswith("#!")]
+    tree = ast.parse(item.text)
+    nodes = (n for n in ast.walk(tree) if isinstance(n, ast.Module | ast.FunctionDef))
+    tokens = tokenize.generate_tokens(io.StringIO(item.text).readline)
+    said = [token.string for token in tokens if token.type == tokenize.COMMENT]
+    return said + [ast.get_docstring(node) or "" for node in nodes]
+
+
+def code(item):
+    """The rest of it."""
+    if item.language == "python":
+        tokens = tokenize.generate_tokens(io.StringIO(item.text).readline)
+        words = (tokenize.COMMENT, tokenize.STRING)
+        return [token.string for token in tokens if token.type not in words]
+    if item.language == "bash":
+        return [line for line in item.text.splitlines() if not line.startswith("# ")]
+    return yaml.safe_load(item.text)
+
+
+def reads_alike(english, chinese):
+    """The same code, nothing of what it says left in English."""
+    assert [(i.name, i.language, code(i)) for i in english] == [
+        (i.name, i.language, code(i)) for i in chinese
+    ]
+    for own, other in zip(english, chinese):
+        parses(own)
+        parses(other)
+        assert not re.search(r"[\u3000-\u9fff\uff00-\uffef]", own.text), own.name
+        for line in prose(other):
+            plain = line.replace("NVIDIA Model Optimizer", "")
+            assert not re.search(r"[A-Za-z']{2,}( [A-Za-z']{2,}){2,}", plain), line

@@ -10,6 +10,7 @@ import pytest
 from configurator.estimate import estimate
 from configurator.export.launch import artifacts
 from configurator.scenario import parse_scenario
+from tests.unit.technique_cases import reads_alike
 
 LOAD = {"concurrency": 32, "input_tokens": 2048, "output_tokens": 512}
 
@@ -27,7 +28,10 @@ def answer(model, engine, gpu, count, precision="bf16", load=(), training=None, 
 
 
 def files(*asked, **more):
-    return {item.name: item.text for item in artifacts(answer(*asked, **more))}
+    found = answer(*asked, **more)
+    english = artifacts(found)
+    reads_alike(english, artifacts(found, "zh"))
+    return {item.name: item.text for item in english}
 
 
 def option(text, name):

@@ -31,7 +31,7 @@ def test_before_and_after_come_from_the_estimate(name):
         if t.state in ("not_applicable", "not_computed"):
             assert t.before is None
             assert t.after is None
-            assert t.code_files == ()
+            assert t.code_files() == ()
             continue
         other = Effect.of(estimate(changed(scenario, t.changes)))
         pair = (now, other) if t.state == "available" else (other, now)
@@ -180,7 +180,7 @@ def test_smaller_chunks_hold_less_and_answer_later():
 def test_four_bits_by_what_the_card_multiplies(gpu):
     t = one({**SERVE, "hardware": {"gpu": gpu, "gpu_count": 1}}, "weights_4bit")
     assert t.scenario.precision == {"h100-sxm": "int4", "b200-sxm": "nvfp4"}[gpu]
-    script = next(f.text for f in t.code_files if f.name == "quantize.py")
+    script = next(f.text for f in t.code_files() if f.name == "quantize.py")
     assert {"h100-sxm": '"W4A16"', "b200-sxm": '"NVFP4"'}[gpu] in script
     assert "num_calibration_samples" in script
 
@@ -189,7 +189,7 @@ def test_a_model_published_in_four_bits_needs_no_script():
     raw = {**SERVE, "model": "openai/gpt-oss-20b", "precision": "auto"}
     t = one(raw, "weights_4bit")
     assert t.state == "in_use"
-    assert [f.name for f in t.code_files] == ["serve.sh"]
+    assert [f.name for f in t.code_files()] == ["serve.sh"]
 
 
 def test_pruning_is_a_narrower_model():
@@ -197,7 +197,7 @@ def test_pruning_is_a_narrower_model():
     layers, hidden = 36, 4096
     gone = layers * 3 * hidden * (12288 - 9216) * 2 / 2**30
     assert t.before.weights_gib - t.after.weights_gib == pytest.approx(gone, rel=1e-3)
-    files = {f.name: f.text for f in t.code_files}
+    files = {f.name: f.text for f in t.code_files()}
     assert "WIDTH = 9216" in files["prune.py"]
     assert words(files["serve.sh"])[2] == "Qwen3-8B-pruned"
 

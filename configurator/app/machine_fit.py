@@ -28,7 +28,7 @@ from configurator.memory.serving import visible_bytes
 from configurator.recommend import what_runs
 from configurator.scenario import CustomGpu, Hardware, Scenario
 from configurator.units import GIB
-from configurator.words import say
+from configurator.words import say, sentences
 
 LEAST_SHARE = 0.05  # a smaller share of the card is not worth telling vLLM
 FREE_CARD = 0.95  # a card with this share of its memory free counts as unused
@@ -191,9 +191,10 @@ def verdict(placing: Placing, asked: Scenario, tongue: str) -> views.Verdict:
     wanted = asked.hardware
     if wanted is not None and (wanted.gpu, wanted.gpu_count) != (hardware.gpu, hardware.gpu_count):
         names = numbers.plain(views.cards(wanted.gpu_count, wanted.gpu))
-        text += " " + machine_say("verdict.other_cards", tongue, plan=names)
+        text = sentences(tongue, text, machine_say("verdict.other_cards", tongue, plan=names))
     if placing.share is not None:
-        text += " " + machine_say("verdict.share", tongue, share=f"{placing.share:.2f}")
+        share = machine_say("verdict.share", tongue, share=f"{placing.share:.2f}")
+        text = sentences(tongue, text, share)
     state = {"now": "good", "tight": "tight", "unknown": "tight", "stop": "bad", "bad": "bad"}
     return views.Verdict(state[placing.state], text)
 

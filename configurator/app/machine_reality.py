@@ -138,7 +138,7 @@ def _holder(holder: view.Holder) -> None:
     held = words("not_reported") if holder.gib is None else numbers.gib(holder.gib, language())
     places = ", ".join(map(str, holder.gpus))
     st.text(
-        f"PID {holder.pid} · {held} · {words('live.owner')}: "
+        f"PID {holder.pid} · {held} · {words('live.owner')} "
         f"{holder.owner or words('not_reported')} · {words('machine.where')} {places}"
     )
     if holder.command:

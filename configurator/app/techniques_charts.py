@@ -322,7 +322,7 @@ def overview_text(answer: Estimate, shown: Sequence[Technique], tongue: str) -> 
         if technique.before is not None and technique.after is not None
     ]
     room = numbers.gib(answer.memory.budget_gib, tongue)
-    return " ".join([say("app.techniques.alt", tongue, room=room), *rows])
+    return sentences(tongue, say("app.techniques.alt", tongue, room=room), *rows)
 
 
 def detail(technique: Technique, budget: float, tongue: str) -> go.Figure:

@@ -22,7 +22,7 @@ from configurator.link import FEATURES
 from configurator.recommend import Plan, Request
 from configurator.recommend.plans import scenario_link
 from configurator.scenario import ConfigModel, Scenario, SizeModel
-from configurator.words import listed, phrases, say
+from configurator.words import listed, phrases, say, sentences
 
 PARTS = (
     "weights", "kv_cache", "activations", "gradients", "optimizer", "framework", "spare_pool",
@@ -431,7 +431,7 @@ def _bill(plan: Plan, language: str, sources: SourceList) -> tuple[BillRow, ...]
             BillRow(
                 line, label, price.amount if price else None, "own_price" in line.notes,
                 sources.add(label, _given(line.source, language), line.date),
-                " ".join(note for note in said if note),
+                sentences(language, *(note for note in said if note)),
             )
         )  # fmt: skip
     return tuple(rows)

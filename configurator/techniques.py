@@ -19,7 +19,7 @@ from configurator.export.launch import artifacts
 from configurator.export.shell import Artifact
 from configurator.levers import Changes, Group, Lever, serving_levers, training_levers
 from configurator.scenario import Scenario, parse_scenario
-from configurator.words import named, say
+from configurator.words import labelled, named, say
 
 State = Literal["available", "in_use", "not_applicable", "not_computed"]
 
@@ -136,7 +136,7 @@ class Technique:
         """Return why it applies, or not."""
         values = dict(named(self.values, language))
         if isinstance(refused := values.get("problem"), InputError):
-            values["problem"] = f"{refused.field}: {refused.text(language)}"
+            values["problem"] = labelled(language, refused.field, refused.text(language))
         return say(f"technique.reason.{self.reason}", language, **values)
 
     def effect(self, language: str = "en") -> str:

@@ -5,15 +5,16 @@ Nothing is worked out here; :mod:`configurator.techniques` tries each on the sce
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Literal, get_args
 
 from configurator.architecture import Architecture
 from configurator.catalog import load_catalog
 from configurator.engines import constant
 from configurator.estimate import Estimate
-from configurator.export.checkpoints import prune_script, quantizer
+from configurator.export.checkpoints import pruner, quantizer
 from configurator.export.serving import drafts_itself
 from configurator.export.shell import Artifact, file_stem
 from configurator.memory.serving import OFFLOADING
@@ -44,6 +45,15 @@ MTP_DRAFTS, LOOKUP_DRAFTS = 1, 3
 PRUNED, PRUNED_STEP = 0.25, 64
 
 
+# What has to be run once before, its comments in a language.
+Files = Callable[[str], tuple[Artifact, ...]]
+
+
+def no_files(_language: str) -> tuple[Artifact, ...]:
+    """Return nothing: there is nothing to be run before."""
+    return ()
+
+
 @dataclass(frozen=True)
 class Lever:
     """A technique before it is tried: how to switch it on, and off where it is on already."""
@@ -55,7 +65,7 @@ class Lever:
     reason: str = ""
     values: Mapping[str, Any] = field(default_factory=dict)
     computed: bool = True
-    files: tuple[Artifact, ...] = ()
+    files: Files = no_files
 
 
 # --------------------------------------------------------------------------- training
@@ -176,7 +186,7 @@ def _quantisation(answer: Estimate) -> Iterator[Lever]:
     plain = "fp16" if gguf else "bf16"
     for code, precision in names.items():
         here = own in EIGHT_BIT if code == "weights_8bit" else own not in (*SIXTEEN_BIT, *EIGHT_BIT)
-        files = quantizer(answer, own if here else precision)
+        files = partial(quantizer, answer, own if here else precision)
         if here:
             yield Lever(code, "memory", off={"precision": plain}, files=files)
         elif code == "weights_8bit" and own not in SIXTEEN_BIT:
@@ -379,7 +389,7 @@ def _pruning(answer: Estimate) -> Lever:
     return Lever(
         "pruning", "memory", {"model": {"config": whole, "name": name}}, reason="pruned",
         values={"width": width, "kept": kept},
-        files=(Artifact("prune.py", "python", prune_script(answer, name, kept)),),
+        files=partial(pruner, answer, name, kept),
     )  # fmt: skip
 
 

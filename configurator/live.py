@@ -304,19 +304,19 @@ def _open_recording(path: Path) -> io.FileIO:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = open(path, "ab+", buffering=0)  # noqa: SIM115 - the recorder closes it
+        file.seek(0)
+        start = file.read(len(header))
+        if start not in (b"", header):
+            file.close()
+            raise InputError("record", "other_table", str(path))
+        if not start:
+            file.write(header)
+        else:
+            file.seek(-1, io.SEEK_END)
+            if file.read(1) != b"\n":
+                file.write(b"\n")
     except OSError as error:
         raise InputError("record", "record_unwritable", str(path), reason=error.strerror) from None
-    file.seek(0)
-    start = file.read(len(header))
-    if start not in (b"", header):
-        file.close()
-        raise InputError("record", "other_table", str(path))
-    if not start:
-        file.write(header)
-    else:
-        file.seek(-1, io.SEEK_END)
-        if file.read(1) != b"\n":
-            file.write(b"\n")
     return file
 
 

@@ -14,10 +14,17 @@ from typing import Any, Literal
 
 from configurator.errors import InputError
 from configurator.estimate import Estimate, estimate
-from configurator.export.checkpoints import translated
 from configurator.export.launch import artifacts
 from configurator.export.shell import Artifact
-from configurator.levers import Changes, Group, Lever, serving_levers, training_levers
+from configurator.levers import (
+    Changes,
+    Files,
+    Group,
+    Lever,
+    no_files,
+    serving_levers,
+    training_levers,
+)
 from configurator.scenario import Scenario, parse_scenario
 from configurator.words import labelled, named, say
 
@@ -82,7 +89,7 @@ class Technique:
         before, after: Without and with the technique; None where there is no number.
         scenario: With the technique in it.
         applied: Its answer.
-        files: What has to be run once before, in English, beside the code of the answer.
+        files: What has to be run once before, beside the code of the answer.
     """
 
     code: str
@@ -95,7 +102,7 @@ class Technique:
     after: Effect | None = None
     scenario: Scenario | None = None
     applied: Estimate | None = field(default=None, repr=False)
-    files: tuple[Artifact, ...] = field(default=(), repr=False)
+    files: Files = field(default=no_files, repr=False, compare=False)
 
     @property
     def saved_gib(self) -> float | None:
@@ -119,10 +126,9 @@ class Technique:
         """Return code that runs the scenario with the technique in it."""
         if self.applied is None:
             return ()
-        files, precision = artifacts(self.applied, language), self.applied.precision
+        files = artifacts(self.applied, language)
         names = {item.name for item in files}
-        before = (item for item in self.files if item.name not in names)
-        return (*files, *(translated(item, precision, language) for item in before))
+        return (*files, *(item for item in self.files(language) if item.name not in names))
 
     def name(self, language: str = "en") -> str:
         """Return its name."""

@@ -214,7 +214,7 @@ def difference(job: Job, tongue: str) -> str:
     values["difference"] = machine_say("why.more" if off > 0 else "why.less", tongue, **values)
     text = machine_say(f"why.{_reason(job, answer, actual)}", tongue, **values)
     if job.others_gib > NOISE_GIB:
-        text += " " + machine_say("why.others", tongue, **values)
+        text = sentences(tongue, text, machine_say("why.others", tongue, **values))
     return text
 
 

@@ -41,7 +41,7 @@ from configurator.errors import InputError
 from configurator.estimate import Estimate, estimate
 from configurator.scenario import Scenario
 from configurator.techniques import Technique, changed, techniques
-from configurator.words import labelled
+from configurator.words import labelled, sentences
 
 STATES = ("available", "in_use", "not_applicable", "not_computed")
 WITH_NUMBERS = ("available", "in_use")
@@ -120,7 +120,7 @@ def _intro(answer: Estimate, *, chosen_here: bool) -> None:
     }
     text = words("techniques.intro", **values)
     if chosen_here:
-        text += " " + words("techniques.intro_cheapest")
+        text = sentences(language(), text, words("techniques.intro_cheapest"))
     st.markdown(text)
     with st.container(horizontal=True, vertical_alignment="center"):
         st.caption(words("techniques.how"))

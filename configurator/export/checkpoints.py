@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 from configurator.estimate import Estimate
 from configurator.export.shell import DTYPES, Artifact, file_stem, loader, model_reference, note
@@ -104,7 +103,12 @@ def quantize_script(answer: Estimate, precision: str, language: str = "en") -> s
     )
 
 
-def prune_script(answer: Estimate, output: str, width: int) -> str:
+def pruner(answer: Estimate, output: str, width: int, language: str = "en") -> tuple[Artifact, ...]:
+    """Return what makes the narrower model: see :func:`prune_script`."""
+    return (Artifact("prune.py", "python", prune_script(answer, output, width, language)),)
+
+
+def prune_script(answer: Estimate, output: str, width: int, language: str = "en") -> str:
     """Return a script that takes the weakest channels out of every gated MLP.
 
     Channels are ranked by the product of their three norms; what is left must be trained again.
@@ -113,10 +117,11 @@ def prune_script(answer: Estimate, output: str, width: int) -> str:
         answer: Of the whole model.
         output: Folder of the narrower one.
         width: Channels that stay in each MLP.
+        language: Of its docstring.
     """
     model = loader(answer)
     return (
-        f'"""{say("code.prune")}"""\n\n'
+        f'"""{say("code.prune", language)}"""\n\n'
         "import torch\n"
         f"from transformers import {model}, AutoTokenizer\n\n"
         f"MODEL = {json.dumps(model_reference(answer))}\n"
@@ -139,12 +144,3 @@ def prune_script(answer: Estimate, output: str, width: int) -> str:
         "model.save_pretrained(OUTPUT)\n"
         "tokenizer.save_pretrained(OUTPUT)\n"
     )
-
-
-def translated(made: Artifact, precision: str, language: str) -> Artifact:
-    """Return an English script of this module with what its docstring says in a language."""
-    text = made.text
-    for key in ("code.quantize", "code.prune"):
-        english = say(key, precision=precision)
-        text = text.replace(english, say(key, language, precision=precision), 1)
-    return replace(made, text=text)

@@ -48,10 +48,22 @@ def _in_words(values: Mapping[str, Any], language: str) -> dict[str, Any]:
     return out
 
 
-def _sums(values: Mapping[str, Any], currency: str, language: str) -> dict[str, str]:
+@dataclass(frozen=True, slots=True)
+class _Sum:
+    """A figure as money, written only where a sentence takes it for a sum."""
+
+    value: float
+    currency: str
+    language: str
+
+    def __str__(self) -> str:
+        return numbers.money(self.value, self.currency, self.language)
+
+
+def _sums(values: Mapping[str, Any], currency: str, language: str) -> dict[str, _Sum]:
     """Return every figure once more as the sum that a sentence may take it for."""
     return {
-        f"{name}_money": numbers.money(float(value), currency, language)
+        f"{name}_money": _Sum(float(value), currency, language)
         for name, value in values.items()
         if isinstance(value, (int, float))
     }

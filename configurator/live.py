@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import importlib.util
 import io
@@ -303,21 +304,22 @@ def _open_recording(path: Path) -> io.FileIO:
     header = csv_header().encode()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = open(path, "ab+", buffering=0)  # noqa: SIM115 - the recorder closes it
-        file.seek(0)
-        start = file.read(len(header))
-        if start not in (b"", header):
-            file.close()
-            raise InputError("record", "other_table", str(path))
-        if not start:
-            file.write(header)
-        else:
-            file.seek(-1, io.SEEK_END)
-            if file.read(1) != b"\n":
-                file.write(b"\n")
+        with contextlib.ExitStack() as closed:
+            file = closed.enter_context(open(path, "ab+", buffering=0))
+            file.seek(0)
+            start = file.read(len(header))
+            if start not in (b"", header):
+                raise InputError("record", "other_table", str(path))
+            if not start:
+                file.write(header)
+            else:
+                file.seek(-1, io.SEEK_END)
+                if file.read(1) != b"\n":
+                    file.write(b"\n")
+            closed.pop_all()  # the recorder closes it
+            return file
     except OSError as error:
         raise InputError("record", "record_unwritable", str(path), reason=error.strerror) from None
-    return file
 
 
 # --- the command line ----------------------------------------------------------------------------

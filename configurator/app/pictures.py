@@ -1,4 +1,4 @@
-"""The planner's pictures: the memory meter, memory curves, speed and the load curve."""
+"""The planner's pictures: the memory meter, speed, and one of memory or speed as a load grows."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 import streamlit as st
-from streamlit.delta_generator import DeltaGenerator
 
 from configurator import numbers
 from configurator.app import charts, curves, views
@@ -15,7 +14,8 @@ from configurator.app.state import bound_words, language, limits_of, seed, words
 from configurator.estimate import Estimate, architecture_of
 from configurator.scenario import parse_scenario
 
-Load = tuple[charts.LoadCurve, str]
+# Which one, what is drawn, and what that shows in words.
+Picture = tuple[str, tuple[charts.Curve | charts.LoadCurve, str]]
 
 
 def draw_meter(answer: Estimate) -> None:
@@ -29,55 +29,20 @@ def draw_meter(answer: Estimate) -> None:
     st.plotly_chart(figure, key="meter", alt=alt, config=charts.CONFIG)
 
 
-def memory_curves(answer: Estimate) -> Sequence[tuple[charts.Curve, str]]:
-    """Return the memory curves of what was asked and what each shows in words."""
-    text = answer.scenario.model_dump_json(exclude_none=True)
-    return _memory_curves(text, language(), bool(st.session_state.get("rule")))
-
-
-@lru_cache(maxsize=128)
-def _memory_curves(
-    scenario_json: str, tongue: str, rule: bool
-) -> tuple[tuple[charts.Curve, str], ...]:
-    scenario = parse_scenario(json.loads(scenario_json))
-    limit = architecture_of(scenario).context_length
-    found = []
-    for axis in curves.axes(scenario, limit, tongue):
-        data = curves.curve(scenario, axis, tongue)
-        if rule:
-            data = curves.with_rule_of_thumb(data, scenario, axis, tongue)
-        found.append((data, curves.curve_text(data, tongue)))
-    return tuple(found)
-
-
-def _line() -> DeltaGenerator:
-    """Return a place for a title at the left and what changes its picture at the right."""
-    return st.container(
-        horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"
-    )
-
-
-def draw_curves(found: Sequence[tuple[charts.Curve, str]]) -> None:
-    """Draw memory curves side by side."""
-    with _line():
-        st.markdown(f"**{words('curve.title')}**", width="content")
-        st.toggle(words("curve.with_rule"), key="rule", help=words("help.rule"))
-    for number, (column, (data, alt)) in enumerate(zip(st.columns(2), found)):
-        figure = charts.curve(data)
-        column.plotly_chart(figure, key=f"curve_{number}", alt=alt, config=charts.CONFIG)
-        column.caption(numbers.plain(alt))
-
-
-def draw_speed(answer: Estimate, load: Load | None, train_tokens_b: float | None) -> None:
-    """Draw the speed as figures and, where there is one, the load curve."""
+def draw_speed(answer: Estimate, train_tokens_b: float | None) -> None:
+    """Draw the speed as figures."""
     figures = views.speeds(answer.performance, language(), train_tokens_b)
     if not figures:
         return
-    st.markdown(f"**{words('speed.title')}**")
-    cannot = answer.cannot_run is not None
+    title = f"**{words('speed.title')}**"
+    cannot, bound = answer.cannot_run is not None, answer.performance.bound_by
     if cannot or answer.memory.fits is False:
-        st.caption(words("speed.cannot" if cannot else "speed.not"))
+        st.markdown(f"{title} {views.small(words('speed.cannot' if cannot else 'speed.not'))}")
         return
+    if bound:
+        what = views.option("bound_by", bound, language())
+        title = f"{title} {views.small(words('speed.bound', what=what))}"
+    st.markdown(title)
     with st.container(horizontal=True):
         for figure in figures:
             st.metric(
@@ -88,47 +53,96 @@ def draw_speed(answer: Estimate, load: Load | None, train_tokens_b: float | None
                 delta_arrow="off",
                 help=figure.meaning,
             )
-    bound = answer.performance.bound_by
-    if bound:
-        st.caption(words("speed.bound", what=views.option("bound_by", bound, language())))
-    if load is not None:
-        _draw_load(*load)
 
 
-def load_curve(answer: Estimate) -> Load | None:
-    """Return the load curve of what was asked and what it shows in words; None for training."""
+def pictures(answer: Estimate) -> Sequence[str]:
+    """Return the pictures to choose from of how a load grows: two of memory, one of speed."""
     if answer.scenario.is_training:
-        return None
-    by = st.session_state.setdefault("_load_by", curves.LOAD_BY[0])
+        return ("batch", "sequence")
+    runs = answer.cannot_run is None and answer.memory.fits is not False
+    return ("users", "context", "speed") if runs else ("users", "context")
+
+
+def picture(answer: Estimate) -> Picture:
+    """Return the chosen picture, worked out, and what it shows in words; the others are not."""
     text = answer.scenario.model_dump_json(exclude_none=True)
-    return _load_curve(text, by, limits_of(answer.scenario), language())
+    options = pictures(answer)
+    which = st.session_state.get("_picture")
+    if which == "speed" and which in options:
+        by = st.session_state.setdefault("_load_by", curves.LOAD_BY[0])
+        return "speed", _load_curve(text, by, limits_of(answer.scenario), language())
+    which = str(which) if which in options else options[0]
+    return which, _memory_curve(text, options.index(which), language(), _rule())
+
+
+@lru_cache(maxsize=256)
+def _memory_curve(
+    scenario_json: str, number: int, tongue: str, rule: bool
+) -> tuple[charts.Curve, str]:
+    scenario = parse_scenario(json.loads(scenario_json))
+    axis = curves.axes(scenario, architecture_of(scenario).context_length, tongue)[number]
+    data = curves.curve(scenario, axis, tongue)
+    if rule:
+        data = curves.with_rule_of_thumb(data, scenario, axis, tongue)
+    return data, curves.curve_text(data, tongue)
 
 
 @lru_cache(maxsize=128)
-def _load_curve(scenario_json: str, by: str, limits: views.Limits, tongue: str) -> Load:
+def _load_curve(
+    scenario_json: str, by: str, limits: views.Limits, tongue: str
+) -> tuple[charts.LoadCurve, str]:
     data = curves.load_curve(parse_scenario(json.loads(scenario_json)), by, limits, tongue)
     return data, curves.load_text(data, limits, tongue)
 
 
-def _draw_load(data: charts.LoadCurve, alt: str) -> None:
-    seed("load_by", st.session_state["_load_by"])
+def draw_picture(answer: Estimate, shown: Picture) -> None:
+    """Draw the chosen picture below the choice; each is one more that every answer waits for."""
+    which, (data, alt) = shown
     say_it = bound_words()
-    with _line():
-        st.markdown(f"**{words('load_curve.title')}**", width="content")
+    seed("picture", which)
+    with st.container(
+        horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"
+    ):
         st.segmented_control(
-            words("load_curve.by"),
-            list(curves.LOAD_BY),
-            format_func=lambda value: say_it(f"option.load_by.{value}"),
-            key="load_by",
+            words("picture"),
+            list(pictures(answer)),
+            format_func=lambda value: say_it(f"option.picture.{value}"),
+            key="picture",
             required=True,
-            on_change=_load_by_chosen,
+            on_change=_chosen,
+            args=("picture",),
             label_visibility="collapsed",
         )
-    figure = charts.load_curve(data)
-    st.plotly_chart(figure, key="load_curve", alt=alt, config=charts.CONFIG)
-    st.caption(words("load_curve.help"))
+        if isinstance(data, charts.LoadCurve):
+            seed("load_by", st.session_state["_load_by"])
+            st.segmented_control(
+                words("load_curve.by"),
+                list(curves.LOAD_BY),
+                format_func=lambda value: say_it(f"option.load_by.{value}"),
+                key="load_by",
+                required=True,
+                on_change=_chosen,
+                args=("load_by",),
+                label_visibility="collapsed",
+            )
+        else:
+            seed("rule", _rule())
+            st.toggle(
+                words("curve.with_rule"),
+                key="rule",
+                help=words("help.rule"),
+                on_change=_chosen,
+                args=("rule",),
+            )
+    load = isinstance(data, charts.LoadCurve)
+    figure = charts.load_curve(data) if isinstance(data, charts.LoadCurve) else charts.curve(data)
+    st.plotly_chart(figure, key="load_curve" if load else "curve", alt=alt, config=charts.CONFIG)
+    st.caption(words("load_curve.help") if load else numbers.plain(alt))
 
 
-def _load_by_chosen() -> None:
-    if st.session_state["load_by"] in curves.LOAD_BY:
-        st.session_state["_load_by"] = st.session_state["load_by"]
+def _rule() -> bool:
+    return bool(st.session_state.get("_rule"))
+
+
+def _chosen(key: str) -> None:
+    st.session_state[f"_{key}"] = st.session_state[key]

@@ -65,22 +65,23 @@ def plan_facts(plan: Plan, tongue: str) -> list[str]:
 
 
 def _tier(tier: str, plans: Sequence[Plan]) -> None:
-    st.markdown(f"{TIER_ICONS[tier]} **{words(f'tier.{tier}')}**")
+    title = f"{TIER_ICONS[tier]} **{words(f'tier.{tier}')}**"
     if not plans:
-        st.caption(words("tier_none"))
+        st.markdown(f"{title}\n\n{views.small(words('tier_none'))}")
         return
     plan = plans[0]
-    st.markdown(f"##### {numbers.plain(plan_name(plan))}")
     currency = plan.request.currency
-    st.markdown(
-        words(
-            "card.price",
-            price=numbers.plain(money(plan.cost.purchase, currency)),
-            total=numbers.plain(money(plan.cost.total, currency)),
-            years=plan.terms.years,
-        )
+    price = words(
+        "card.price",
+        price=numbers.plain(money(plan.cost.purchase, currency)),
+        total=numbers.plain(money(plan.cost.total, currency)),
+        years=plan.terms.years,
     )
-    st.caption(" · ".join(numbers.plain(fact) for fact in plan_facts(plan, language())))
+    facts = " · ".join(numbers.plain(fact) for fact in plan_facts(plan, language()))
+    # One text: each element more is one more that every answer waits for.
+    st.markdown(
+        f"{title}\n\n##### {numbers.plain(plan_name(plan))}\n\n{price}\n\n{views.small(facts)}"
+    )
     with st.container(horizontal=True, vertical_alignment="bottom"):
         st.button(
             words("card.use"),

@@ -12,20 +12,12 @@ from streamlit.delta_generator import DeltaGenerator
 
 from configurator import numbers
 from configurator.app import views
-from configurator.app.charts import Curve
 from configurator.app.form import form_of
 from configurator.app.header import header, link_notices
 from configurator.app.inputs import inputs
 from configurator.app.market import best_plan, recommended
 from configurator.app.nearest import show_nearest, show_terms
-from configurator.app.pictures import (
-    Load,
-    draw_curves,
-    draw_meter,
-    draw_speed,
-    load_curve,
-    memory_curves,
-)
+from configurator.app.pictures import Picture, draw_meter, draw_picture, draw_speed, picture
 from configurator.app.plan_cards import money, tiers
 from configurator.app.problems import show_problem
 from configurator.app.savings import Saving, savings
@@ -72,14 +64,9 @@ class _Answer:
         return savings(self.shown) if self.shown is not None else ()
 
     @cached_property
-    def curves(self) -> Sequence[tuple[Curve, str]]:
-        """Memory curves of the estimate shown, and what each shows in words."""
-        return memory_curves(self.shown) if self.shown is not None else ()
-
-    @cached_property
-    def load(self) -> Load | None:
-        """Load curve of the estimate shown, and what it shows in words."""
-        return load_curve(self.shown) if self.shown is not None else None
+    def picture(self) -> Picture | None:
+        """The chosen picture of how the load of the estimate shown grows."""
+        return picture(self.shown) if self.shown is not None else None
 
 
 def page() -> None:
@@ -132,7 +119,7 @@ def _work_out(answer: _Answer) -> None:
     for plans in answer.found.tiers.values():
         if plans:
             _ = plans[0].cost
-    _ = answer.curves, answer.load, answer.savings
+    _ = answer.picture, answer.savings
 
 
 def _above(answer: _Answer) -> None:
@@ -145,10 +132,11 @@ def _above(answer: _Answer) -> None:
 
 
 def _below(answer: _Answer, parameters: Mapping[str, str]) -> None:
-    """Draw what stands below the meter: curves, speed, warnings, changes, reasons, the link."""
+    """Draw what stands below the meter: speed, a picture, warnings, changes, reasons, the link."""
     if answer.shown is not None:
-        draw_curves(answer.curves)
-        draw_speed(answer.shown, answer.load, buying().train_tokens_b)
+        draw_speed(answer.shown, buying().train_tokens_b)
+        if answer.picture is not None:
+            draw_picture(answer.shown, answer.picture)
         _notices(answer.shown)
         _savings(answer.shown, answer.savings)
     show_nearest(answer.found, open_it=answer.shown is None)
@@ -255,7 +243,7 @@ def _notices(answer: Estimate) -> None:
         lines = [f"**{words('warnings.title')}**"]
         lines += [
             f":{TINTS[notice.severity]}-badge[{words(f'severity.{notice.severity}')}] "
-            f"{numbers.plain(notice.text(language()))} :small[:gray[{numbers.plain(notice.code)}]]"
+            f"{numbers.plain(notice.text(language()))} {views.small(numbers.plain(notice.code))}"
             for notice in notices
         ]
         st.markdown("\n\n".join(lines))

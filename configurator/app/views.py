@@ -41,6 +41,11 @@ def option(field: str, value: Any, language: str) -> str:
 # --------------------------------------------------------------------------- names
 
 
+def small(text: str) -> str:
+    """Return Markdown as small print."""
+    return f":small[:gray[{text}]]"
+
+
 def model_name(scenario: Scenario, language: str) -> str:
     """Return what the scenario's model is called."""
     model = scenario.model

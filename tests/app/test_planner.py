@@ -47,7 +47,7 @@ def test_never_starts_empty(language: str) -> None:
     at = start(language)
     assert "Qwen3-8B" in verdict(at)
     assert len([b for b in at.button if b.key.startswith("use_")]) == 3
-    assert len(at.get("plotly_chart")) == 4
+    assert [c.key for c in charts(at)] == ["meter", "curve"]
     assert at.query_params
     assert scenario(at) == presets()[0].scenario
 
@@ -308,8 +308,8 @@ def test_limits_of_speed(language: str) -> None:
 
 def test_limits_choose_the_plans() -> None:
     slow, fast = start(), start(tps="60")
-    before = [c.value for c in slow.markdown if c.value.startswith("#####")]
-    after = [c.value for c in fast.markdown if c.value.startswith("#####")]
+    before = [c.value for c in slow.markdown if "\n\n##### " in c.value]
+    after = [c.value for c in fast.markdown if "\n\n##### " in c.value]
     assert before != after
     assert "60" in verdict(fast)
 
@@ -332,7 +332,9 @@ def test_limits_stay_out_of_training(language: str) -> None:
     at.segmented_control(key="task").set_value("training")
     healthy(at.run())
     assert "ttft" not in query(at)
-    assert not [s for s in at.segmented_control if s.key == "load_by"]
+    drawn = at.segmented_control(key="picture").options
+    assert say("app.option.picture.speed", language) not in drawn
+    assert say("app.option.picture.sequence", language) in drawn
     at.segmented_control(key="task").set_value("inference")
     healthy(at.run())
     assert query(at)["ttft"] == "2"
@@ -340,6 +342,8 @@ def test_limits_stay_out_of_training(language: str) -> None:
 
 def test_load_curve_by_pace_and_by_first_token(language: str) -> None:
     at = start(language, tps="20", ttft="3")
+    at.segmented_control(key="picture").set_value("speed")
+    healthy(at.run())
     drawn = json.loads(charts(at)[-1].proto.spec)
     assert drawn["layout"]["shapes"][0]["x0"] == 20
     at.segmented_control(key="load_by").set_value("ttft")
@@ -347,6 +351,25 @@ def test_load_curve_by_pace_and_by_first_token(language: str) -> None:
     drawn = json.loads(charts(at)[-1].proto.spec)
     assert drawn["layout"]["shapes"][0]["x0"] == 3
     assert drawn["layout"]["xaxis"]["type"] == "log"
+
+
+def test_one_picture_at_a_time_and_each_can_be_chosen(language: str) -> None:
+    at = start(language, g="l40s", c="1")
+    seen = [charts(at)[-1].proto.spec]
+    at.toggle(key="rule").set_value(True)
+    healthy(at.run())
+    for which in ("context", "speed", "users"):
+        at.segmented_control(key="picture").set_value(which)
+        healthy(at.run())
+        assert len(charts(at)) == 2
+        seen.append(charts(at)[-1].proto.spec)
+    assert len(set(seen)) == 4
+    assert at.toggle(key="rule").value  # kept while the speed was looked at
+    at.segmented_control(key="picture").set_value("context")
+    healthy(at.run())
+    at.segmented_control(key="task").set_value("training")  # has other pictures: its first one
+    healthy(at.run())
+    assert at.segmented_control(key="picture").value == "batch"
 
 
 def test_why_of_the_speed(language: str) -> None:

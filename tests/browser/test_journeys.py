@@ -32,7 +32,7 @@ def test_first_look_answers_above_the_fold_and_stays(visit: Begin) -> None:
     # Complete although nothing was chosen: defaults, catalog date and all.
     for parameter in ("v=1", "m=", "t=", "w=", "kv=", "e=", "n=", "in=", "out=", "g=", "cat="):
         assert parameter in v.query()
-    expect(page.locator(".st-key-load_curve .js-plotly-plot")).to_be_attached()
+    expect(page.locator(".st-key-curve .js-plotly-plot")).to_be_attached()
     assert v.axe() == []
     v.changed(lambda: v.slide("concurrency"))
     said = v.verdict()
@@ -89,6 +89,7 @@ def test_limits_of_speed(visit: Begin) -> None:
     assert "ttft=1.5&tps=20" in v.query()
     expect(page.get_by_test_id("stAlert").first).to_contain_text("Within your limits")
     expect(page.locator(".st-key-tier_sme")).to_contain_text("at once within your limits")
+    page.locator(".st-key-picture").get_by_text("Speed").click()
     expect(page.locator(".st-key-load_curve").first).to_contain_text("at least 20 tokens/s")
     page.locator(".st-key-load_by").get_by_text("First token").click()
     expect(page.locator(".st-key-load_curve").first).to_contain_text("first token within 1.5 s")
@@ -130,7 +131,7 @@ def test_everything_explains_itself(visit: Begin) -> None:
     page.keyboard.press("Escape")
     expect(tour).to_contain_text("How to read this")
     page.locator(".st-key-rule label").first.click()
-    expect(page.locator(".st-key-curve_0").first).to_contain_text("rule of thumb")
+    expect(page.locator(".st-key-curve").first).to_contain_text("rule of thumb")
     # The address as text opens the same question elsewhere.
     page.locator(".st-key-link summary").click()
     text = page.locator(".st-key-link code").inner_text()
@@ -155,7 +156,7 @@ def test_chinese_browser_in_the_dark_fine_tunes(visit: Begin) -> None:
     assert "放得下" in v.verdict()
     assert "¥" in v.verdict()
     assert "lang=" not in v.query()
-    expect(page.locator(".st-key-load_curve .js-plotly-plot")).to_be_attached()
+    expect(page.locator(".st-key-curve .js-plotly-plot")).to_be_attached()
     assert v.axe() == []
     v.changed(lambda: page.locator(".st-key-task").get_by_text("微调").click())
     v.changed(lambda: v.pick("method", "QLoRA"))

@@ -276,9 +276,10 @@ def market_said(tongue: str) -> list[str]:
     held = buying()
     said = []
     for name in (*MARKET, *SERVED, "features"):
-        value, label = getattr(held, name), _label(name)
+        value = getattr(held, name)
         if value == getattr(link.USUAL, name):
             continue
+        label = _label(name)
         if isinstance(value, bool):
             said.append(label)
             continue

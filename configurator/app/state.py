@@ -49,10 +49,12 @@ def _browser_language() -> str:
 
 def language() -> str:
     """Return the language of this session: the link's, else the chosen one, else the browser's."""
-    if "language" not in st.session_state:
+    held = st.session_state.get("language")
+    if held is None:
         asked = st.query_params.get("lang", "")
-        st.session_state["language"] = asked if asked in LANGUAGES else _browser_language()
-    return str(st.session_state["language"])
+        held = asked if asked in LANGUAGES else _browser_language()
+        st.session_state["language"] = held
+    return str(held)
 
 
 def words(key: str, /, **values: Any) -> str:

@@ -71,8 +71,7 @@ def recommend(
         shown = range(min(len(mine), request.plans))
         plans[tier.id] = tuple(_ranked(found, place, mine, near) for place in shown)
         nearest += [
-            _plan(found, int(at), 0, limits=_limit_list(found, int(at)),
-                  missing=_missing(found, int(at)),
+            _plan(found, int(at), 0, missing=_missing(found, int(at)),
                   fix_search=partial(fixes_of, found, int(at), halving=not len(mine)))
             for at in near
         ]  # fmt: skip
@@ -148,7 +147,7 @@ def _ranked(found: Search, place: int, mine: Ints, near: Ints) -> Plan:
     """The plan at a place of its tier's ranking, with what put it there."""
     at = int(mine[place])
     return _plan(
-        found, at, place + 1, why=_why(found, place, mine, near), limits=_limit_list(found, at),
+        found, at, place + 1, why_search=partial(_why, found, place, mine, near),
         alternative_search=partial(_alternatives, found, at),
     )  # fmt: skip
 
@@ -191,7 +190,8 @@ def _plan(found: Search, at: int, rank: int, **said: Any) -> Plan:
         rack_units=float(rows.rack_units[row]), host=rows.host_ids[row],
         scenario=scenario_of(found, at), precision=found.variants[int(f.variant[at])].precision,
         request=found.request, terms=found.terms[tier], price=price, catalog=found.catalog,
-        beside=_beside(found, tier, place, second), **said,
+        beside=_beside(found, tier, place, second),
+        limit_search=partial(_limit_list, found, at), **said,
     )  # fmt: skip
 
 

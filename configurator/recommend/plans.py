@@ -182,7 +182,7 @@ class Beside:
 
 @dataclass(frozen=True)
 class Plan:
-    """Cards, split and precision that answer a scenario. Estimate and cost are made when asked for.
+    """Cards, split and precision that answer a scenario; the rest is made when asked for.
 
     Attributes:
         scenario: The scenario with this plan's hardware in it.
@@ -209,13 +209,23 @@ class Plan:
     price: Price = field(repr=False)
     catalog: Catalog = field(repr=False, compare=False)
     beside: Beside | None = None
-    why: tuple[Reason, ...] = ()
-    limits: tuple[Reason, ...] = ()
     missing: tuple[Reason, ...] = ()
+    why_search: Callable[[], tuple[Reason, ...]] = field(default=tuple, repr=False, compare=False)
+    limit_search: Callable[[], tuple[Reason, ...]] = field(default=tuple, repr=False, compare=False)
     fix_search: Callable[[], tuple[Fix, ...]] = field(default=tuple, repr=False, compare=False)
     alternative_search: Callable[[], tuple[Alternative, ...]] = field(
         default=tuple, repr=False, compare=False
     )
+
+    @cached_property
+    def why(self) -> tuple[Reason, ...]:
+        """Why it stands where it does."""
+        return self.why_search()
+
+    @cached_property
+    def limits(self) -> tuple[Reason, ...]:
+        """What binds it, the tightest first; then what to know about card and price."""
+        return self.limit_search()
 
     @cached_property
     def alternatives(self) -> tuple[Alternative, ...]:

@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args
 
 from configurator.architecture import Architecture
 from configurator.catalog import load_catalog
+from configurator.cost.hosts import load_hosts
 from configurator.engines import constant
 from configurator.estimate import Estimate
 from configurator.export.checkpoints import pruner, quantizer
@@ -168,30 +169,47 @@ def _weights_offload(answer: Estimate) -> Lever:
     return Lever(code, "memory", {"hardware.allow_cpu_offload": True})
 
 
+def lighter_weights(answer: Estimate) -> Mapping[str, str | None]:
+    """Return the precision with 8 and with 4 bits a weight that runs here, by the technique's code.
+
+    What the card computes in comes first; None where the engine runs no such weights on the card.
+    """
+    device, engine = answer.device, answer.scenario.engine
+    eight, four = ["int8"], ["int4"]
+    if engine == "llama_cpp":
+        eight, four = ["q8_0"], ["q4_k_m"]
+    elif device.rate("fp8") > 0 and engine != "transformers":
+        eight = ["fp8", "int8"]
+    if device.rate("fp4") > 0 and engine in ("vllm", "sglang", "tensorrt_llm"):
+        four = ["nvfp4", "int4"]
+    codes = {"weights_8bit": eight, "weights_4bit": four}
+    return {code: next(filter(partial(_runs, answer), own), None) for code, own in codes.items()}
+
+
+def _runs(answer: Estimate, precision: str) -> bool:
+    hardware = answer.scenario.hardware
+    if hardware is None or not isinstance(hardware.gpu, str):
+        return True
+    catalog = load_catalog()
+    gpu = catalog.gpu(hardware.gpu)
+    refusal = load_hosts(catalog).refusal(gpu, answer.scenario, answer.architecture, precision)
+    return refusal is None
+
+
 def _quantisation(answer: Estimate) -> Iterator[Lever]:
-    gguf = answer.scenario.engine == "llama_cpp"
-    names = {
-        "weights_8bit": "q8_0" if gguf else "int8",
-        "weights_4bit": "q4_k_m" if gguf else "int4",
-    }
-    if not gguf and answer.device.rate("fp8") > 0 and answer.scenario.engine != "transformers":
-        names["weights_8bit"] = "fp8"
     own = answer.precision
-    if answer.device.rate("fp4") > 0 and answer.scenario.engine in (
-        "vllm",
-        "sglang",
-        "tensorrt_llm",
-    ):
-        names["weights_4bit"] = "nvfp4"
-    plain = "fp16" if gguf else "bf16"
-    for code, precision in names.items():
+    plain = "fp16" if answer.scenario.engine == "llama_cpp" else "bf16"
+    for code, precision in lighter_weights(answer).items():
         here = own in EIGHT_BIT if code == "weights_8bit" else own not in (*SIXTEEN_BIT, *EIGHT_BIT)
-        files = partial(quantizer, answer, own if here else precision)
         if here:
+            files = partial(quantizer, answer, own)
             yield Lever(code, "memory", off={"precision": plain}, files=files)
         elif code == "weights_8bit" and own not in SIXTEEN_BIT:
             yield Lever(code, "memory", reason="fewer_bits", values={"precision": own})
+        elif precision is None:
+            yield Lever(code, "memory", reason="card_cannot", values={"gpu": answer.device.name})
         else:
+            files = partial(quantizer, answer, precision)
             yield Lever(code, "memory", {"precision": precision}, reason="quality", files=files)
 
 

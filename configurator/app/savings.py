@@ -10,13 +10,12 @@ from configurator.app.curves import need, replaced
 from configurator.app.form import SPLITS
 from configurator.errors import InputError
 from configurator.estimate import Estimate
+from configurator.levers import EIGHT_BIT, SIXTEEN_BIT, lighter_weights
 from configurator.memory.serving import OFFLOADING
 from configurator.scenario import Hardware, Scenario
 
 LEAST_SAVING_GIB = 0.05
 MORE_CARDS = (2, 4, 8, 16)
-SIXTEEN_BIT = ("bf16", "fp16", "fp32")
-EIGHT_BIT = ("fp8", "int8", "q8_0")
 
 
 @dataclass(frozen=True)
@@ -55,14 +54,11 @@ def _serving(answer: Estimate) -> Iterator[_Try]:
                 scenario.model_copy(update={"kv_cache_precision": name}),
                 {},
             )
-    if answer.precision in SIXTEEN_BIT:
-        name = "q8_0" if scenario.engine == "llama_cpp" else "fp8"
-        update = {"precision": name}
-        yield "weights_8bit", update, scenario.model_copy(update=update), {}
-    if answer.precision in (*SIXTEEN_BIT, *EIGHT_BIT):
-        name = "q4_k_m" if scenario.engine == "llama_cpp" else "int4"
-        update = {"precision": name}
-        yield "weights_4bit", update, scenario.model_copy(update=update), {}
+    larger = {"weights_8bit": SIXTEEN_BIT, "weights_4bit": (*SIXTEEN_BIT, *EIGHT_BIT)}
+    for code, precision in lighter_weights(answer).items():
+        if precision is not None and answer.precision in larger[code]:
+            update = {"precision": precision}
+            yield code, update, scenario.model_copy(update=update), {}
     hardware = scenario.hardware
     if hardware is not None and not hardware.allow_cpu_offload and scenario.engine in OFFLOADING:
         yield (

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import streamlit as st
 
 from configurator import link, numbers
-from configurator.app.form import changed_fields, form_of
+from configurator.app.form import changed_fields
 from configurator.app.presets import Preset, presets
 from configurator.app.state import (
     bound_words,
@@ -16,6 +16,8 @@ from configurator.app.state import (
     language,
     language_switch,
     seed,
+    speed_limits,
+    take_preset,
     words,
 )
 from configurator.words import listed
@@ -30,14 +32,22 @@ def _preset() -> Preset | None:
 def _preset_chosen() -> None:
     chosen = next((p for p in presets() if p.id == st.session_state["start_from"]), None)
     if chosen is not None:
-        st.session_state["preset"] = chosen.id
-        st.session_state["_form"] = form_of(chosen.scenario, form())
+        take_preset(chosen)
 
 
 def _back_to_preset() -> None:
     chosen = _preset()
     if chosen is not None:
-        st.session_state["_form"] = form_of(chosen.scenario, form())
+        take_preset(chosen)
+
+
+def _changed(preset: Preset) -> list[str]:
+    """Return the fields in which the question differs from a preset, limits of speed included."""
+    names = list(changed_fields(form(), preset.scenario))
+    if form()["task"] == "inference":
+        pairs = zip(("ttft_limit", "tps_limit"), speed_limits(), preset.limits)
+        names += [name for name, held, usual in pairs if held != usual]
+    return names
 
 
 def header() -> None:
@@ -57,7 +67,7 @@ def header() -> None:
             width=380,
         )
         if chosen is not None:
-            changed = changed_fields(form(), chosen.scenario)
+            changed = _changed(chosen)
             if changed:
                 names = listed(language(), (_field_name(name) for name in changed))
                 st.button(

@@ -13,21 +13,32 @@ from configurator.scenario import Scenario, parse_scenario
 
 @dataclass(frozen=True)
 class Preset:
-    """A named scenario; its name is ``app.preset.<id>``."""
+    """A named scenario; its name is ``app.preset.<id>``.
+
+    Attributes:
+        limits: Most seconds to the first token and least tokens/s for each, where it sets them.
+    """
 
     id: str
     scenario: Scenario
+    limits: tuple[float | None, float | None]
 
 
 @cache
 def _file() -> tuple[tuple[Preset, ...], tuple[str, ...]]:
     path = load_catalog().directory / "presets.yaml"
     data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    presets = tuple(
-        Preset(raw["id"], parse_scenario({"version": 1, **raw["scenario"]}))
-        for raw in data["presets"]
-    )
-    return presets, tuple(data["ladder"])
+    presets = []
+    for raw in data["presets"]:
+        limits = raw.get("limits", {})
+        presets.append(
+            Preset(
+                raw["id"],
+                parse_scenario({"version": 1, **raw["scenario"]}),
+                (limits.get("ttft_s"), limits.get("tokens_per_s")),
+            )
+        )
+    return tuple(presets), tuple(data["ladder"])
 
 
 def presets() -> tuple[Preset, ...]:

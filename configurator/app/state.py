@@ -10,7 +10,7 @@ import streamlit as st
 
 from configurator import link, numbers
 from configurator.app.form import Form, default_form, form_of, scenario_of
-from configurator.app.presets import presets
+from configurator.app.presets import Preset, presets
 from configurator.catalog import Catalog, load_catalog
 from configurator.cost.prices import per_usd
 from configurator.errors import InputError
@@ -275,9 +275,18 @@ def open_session() -> None:
     state = st.session_state
     if "_form" not in state:
         state["_problems"] = []
-        state["_form"] = form_of(presets()[0].scenario, default_form())
-        state["preset"] = presets()[0].id
+        state["_form"] = default_form()
+        take_preset(presets()[0])
         state["_link"], state["_seen"] = None, []
+
+
+def take_preset(chosen: Preset) -> None:
+    """Put a preset into the form, and its limits of speed."""
+    state = st.session_state
+    state["preset"] = chosen.id
+    state["_form"] = form_of(chosen.scenario, state["_form"])
+    if not chosen.scenario.is_training:
+        state["_speed_limits"] = chosen.limits
 
 
 def open_link() -> None:

@@ -373,6 +373,24 @@ def test_one_picture_at_a_time_and_each_can_be_chosen(language: str) -> None:
     assert at.segmented_control(key="picture").value == "batch"
 
 
+def test_a_preset_asks_for_a_pace_that_people_read_at() -> None:
+    at = start("en")
+    assert (query(at)["ttft"], query(at)["tps"]) == ("5", "10")
+    at.number_input(key="tps_limit").set_value(30.0)
+    healthy(at.run())
+    assert at.button(key="back_to_preset").label == "Undo changes (1)"
+    at.button(key="back_to_preset").click()
+    healthy(at.run())
+    assert query(at)["tps"] == "10"
+    at.selectbox(key="start_from").set_value("article-7b")  # the article asks for no speed
+    healthy(at.run())
+    assert not {"ttft", "tps"} & query(at).keys()
+    at.selectbox(key="start_from").set_value("rag-200")
+    healthy(at.run())
+    plans = recommended(Request(scenario=scenario(at), ttft_s_limit=5, user_tokens_per_s_limit=10))
+    assert plans.tiers["sme"][0].name in said(at)
+
+
 def test_why_of_the_speed(language: str) -> None:
     answer = estimate(scenario(start(g="l40s", c="1")))
     reasons = [views.reason(term, language) for term in answer.terms]

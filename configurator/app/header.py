@@ -11,6 +11,7 @@ from configurator.app.form import changed_fields
 from configurator.app.presets import Preset, presets
 from configurator.app.state import (
     bound_words,
+    buying,
     catalog_version,
     form,
     language,
@@ -20,6 +21,7 @@ from configurator.app.state import (
     take_preset,
     words,
 )
+from configurator.recommend.request import RUN
 from configurator.words import listed
 
 TOUR = ("one", "two", "three", "four")
@@ -42,12 +44,13 @@ def _back_to_preset() -> None:
 
 
 def _changed(preset: Preset) -> list[str]:
-    """Return the fields in which the question differs from a preset, limits of speed included."""
-    names = list(changed_fields(form(), preset.scenario))
+    """Return the fields in which the question differs from a preset, its limits included."""
     if form()["task"] == "inference":
-        pairs = zip(("ttft_limit", "tps_limit"), speed_limits(), preset.limits)
-        names += [name for name, held, usual in pairs if held != usual]
-    return names
+        limits = zip(("ttft_limit", "tps_limit"), speed_limits(), preset.speed)
+    else:
+        limits = zip(RUN, (getattr(buying(), name) for name in RUN), preset.run)
+    moved = (name for name, held, usual in limits if held != usual)
+    return [*changed_fields(form(), preset.scenario), *moved]
 
 
 def header() -> None:
@@ -64,7 +67,7 @@ def header() -> None:
             key="start_from",
             on_change=_preset_chosen,
             placeholder=words("own_question"),
-            width=380,
+            width=300,
         )
         if chosen is not None:
             changed = _changed(chosen)

@@ -27,7 +27,8 @@ def tiers(found: Recommendation) -> None:
     """Draw the best plan of each class of buyer, side by side."""
     for column, tier in zip(st.columns(len(TIERS)), TIERS):
         with column.container(border=True, height="stretch", key=f"tier_{tier}", gap="xsmall"):
-            _tier(tier, found.tiers.get(tier, ()))
+            near = next((plan for plan in found.nearest if plan.tier == tier), None)
+            _tier(tier, found.tiers.get(tier, ()), near)
 
 
 def plan_name(plan: Plan) -> str:
@@ -64,10 +65,15 @@ def plan_facts(plan: Plan, tongue: str) -> list[str]:
     return facts
 
 
-def _tier(tier: str, plans: Sequence[Plan]) -> None:
+def _tier(tier: str, plans: Sequence[Plan], near: Plan | None) -> None:
     title = f"{TIER_ICONS[tier]} **{words(f'tier.{tier}')}**"
     if not plans:
-        st.markdown(f"{title}\n\n{views.small(words('tier_none'))}")
+        said = words("tier_none")
+        if near is not None:
+            lacks = numbers.plain(near.missing[0].to_dict(language())["text"])
+            name = numbers.plain(plan_name(near))
+            said = sentences(language(), said, words("tier_near", cards=name, lacks=lacks))
+        st.markdown(f"{title}\n\n{views.small(said)}")
         return
     plan = plans[0]
     currency = plan.request.currency

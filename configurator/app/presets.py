@@ -16,12 +16,14 @@ class Preset:
     """A named scenario; its name is ``app.preset.<id>``.
 
     Attributes:
-        limits: Most seconds to the first token and least tokens/s for each, where it sets them.
+        speed: Most seconds to the first token and least tokens/s for each, where it sets them.
+        run: Billions of tokens to train on and most days for them.
     """
 
     id: str
     scenario: Scenario
-    limits: tuple[float | None, float | None]
+    speed: tuple[float | None, float | None]
+    run: tuple[float | None, float | None]
 
 
 @cache
@@ -36,6 +38,7 @@ def _file() -> tuple[tuple[Preset, ...], tuple[str, ...]]:
                 raw["id"],
                 parse_scenario({"version": 1, **raw["scenario"]}),
                 (limits.get("ttft_s"), limits.get("tokens_per_s")),
+                (limits.get("train_tokens_b"), limits.get("train_days")),
             )
         )
     return tuple(presets), tuple(data["ladder"])

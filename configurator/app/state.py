@@ -17,6 +17,7 @@ from configurator.errors import InputError
 from configurator.link import Buying
 from configurator.recommend.request import (
     MARKET,
+    RUN,
     SERVED,
     Currency,
     Request,
@@ -281,12 +282,14 @@ def open_session() -> None:
 
 
 def take_preset(chosen: Preset) -> None:
-    """Put a preset into the form, and its limits of speed."""
+    """Put a preset into the form, and its limits of speed or its training run."""
     state = st.session_state
     state["preset"] = chosen.id
     state["_form"] = form_of(chosen.scenario, state["_form"])
-    if not chosen.scenario.is_training:
-        state["_speed_limits"] = chosen.limits
+    if chosen.scenario.is_training:
+        buy(**dict(zip(RUN, chosen.run)))
+    else:
+        state["_speed_limits"] = chosen.speed
 
 
 def open_link() -> None:

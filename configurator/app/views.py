@@ -205,7 +205,8 @@ def speeds(performance: Any, language: str, train_tokens_b: float | None = None)
     Args:
         performance: An estimate's, as an object or as its JSON.
         language: Of the words.
-        train_tokens_b: Billions of tokens in the whole training run, to say its days.
+        train_tokens_b: Billions of tokens in the whole training run, to say its days; those of
+            one billion if None.
     """
 
     def get(name: str) -> Any:
@@ -224,13 +225,15 @@ def speeds(performance: Any, language: str, train_tokens_b: float | None = None)
         said, *said_ends = (_SAID[kind](figure, language) for figure in (value, *ends))
         found.append(_speed(key, said, said_ends, language))
     rate = get("train_tokens_per_s")
-    if train_tokens_b and rate:
+    if rate:
+        key = "train_days" if train_tokens_b else "billion_days"
+        run_b = train_tokens_b or 1.0
         rates = (rate, get("train_tokens_per_s_high"), get("train_tokens_per_s_low"))
         said, *said_ends = (
-            _days(train_tokens_b * 1e9 / at / DAY_S if at else None, language) for at in rates
+            _days(run_b * 1e9 / at / DAY_S if at else None, language) for at in rates
         )
-        tokens = numbers.billions(train_tokens_b, language)
-        found.append(_speed("train_days", said, said_ends, language, tokens=tokens))
+        tokens = numbers.billions(run_b, language)
+        found.append(_speed(key, said, said_ends, language, tokens=tokens))
     return found
 
 

@@ -40,6 +40,7 @@ from configurator.memory.training import TrainingMemory, training_memory
 from configurator.memory.weights import resolve_precision, weight_table
 from configurator.parallelism import Split, choose_split
 from configurator.performance import ServingSpeed, TrainingSpeed, serving_speed, training_speed
+from configurator.performance.coefficients import FAMILIES, measured_cards
 from configurator.scenario import CustomGpu, Scenario
 from configurator.units import GIB
 
@@ -80,7 +81,7 @@ def estimate(scenario: Scenario) -> Estimate:
         )
     assumptions += _unsure(scenario, device)
     warnings += warnings_of(scenario, arch, device, split, precision, memory, kv)
-    warnings += _slow(performance)
+    warnings += [*_slow(performance), *_unmeasured(scenario, device, performance)]
     sources = [] if isinstance(hardware.gpu, CustomGpu) else [f"gpu:{device.id}"]
     if isinstance(scenario.model, str):
         sources.append(f"model:{arch.name}")
@@ -101,6 +102,18 @@ def _unsure(scenario: Scenario, device: Device) -> Iterator[Notice]:
             yield Notice("memory_marketing", "info", said)
     if isinstance(scenario.model, str) and catalog.model(scenario.model).confidence == "low":
         yield Notice("model_unsure", "info", {"model": catalog.model(scenario.model).name})
+
+
+def _unmeasured(scenario: Scenario, device: Device, performance: Performance) -> Iterator[Notice]:
+    """Say that the engine's speed was measured on no card by this maker."""
+    known = performance.output_tokens_per_s or performance.train_tokens_per_s
+    if not known or scenario.hardware is None or isinstance(scenario.hardware.gpu, CustomGpu):
+        return
+    engine, cards = scenario.engine, load_catalog().gpus
+    family = "training" if scenario.is_training else FAMILIES[engine]
+    measured = measured_cards(family, engine)
+    if measured and device.vendor not in {cards[c].vendor for c in measured if c in cards}:
+        yield Notice("vendor_unmeasured", "info", {"engine": engine, "vendor": device.vendor})
 
 
 # Slower than people read (about 240 words a minute, Brysbaert 2019, at 0.75 words a token), or

@@ -120,6 +120,12 @@ def model_key(arch: Architecture) -> str:
     return f"{arch.model_type}-{arch.hidden_size}x{arch.num_layers}x{arch.experts}"
 
 
+def measured_cards(family: str, engine: str) -> tuple[str, ...]:
+    """Return the catalog ids, or own names, of the cards that an engine's speed was measured on."""
+    seen = efficiency()["families"][family]["seen"].get(engine)
+    return tuple(seen["cards"]) if seen else ()
+
+
 def data_class(family: str, engine: str, card: str, architecture: str, model: str) -> str:
     """Say how near the nearest measurements with this engine are.
 

@@ -39,6 +39,14 @@ def scenario(at: AppTest) -> Scenario:
     return found
 
 
+ARTICLE_65B = {
+    "version": 1, "model": {"parameters_b": 65}, "task": "training", "precision": "bf16",
+    "engine": "megatron",
+    "training": {"mixed_precision": "bf16_master", "gradient_checkpointing": True,
+                 "gradient_accumulation": 16, "sharding": "zero1"},
+}  # fmt: skip
+
+
 def charts(at: AppTest) -> list[Any]:
     return list(at.get("plotly_chart"))
 
@@ -389,6 +397,33 @@ def test_a_preset_asks_for_a_pace_that_people_read_at() -> None:
     healthy(at.run())
     plans = recommended(Request(scenario=scenario(at), ttft_s_limit=5, user_tokens_per_s_limit=10))
     assert plans.tiers["sme"][0].name in said(at)
+
+
+def test_a_preset_to_train_says_how_much_and_by_when(language: str) -> None:
+    at = start(language)
+    at.selectbox(key="start_from").set_value("pretrain-65b")
+    healthy(at.run())
+    assert (query(at)["tok"], query(at)["days"]) == ("1400", "180")
+    asked = Request(scenario=scenario(at), train_tokens_b=1400, train_days_limit=180)
+    large = recommended(asked).tiers["enterprise"][0]
+    assert large.train_days is not None
+    assert large.train_days <= 180
+    assert large.name in said(at)
+    at.selectbox(key="start_from").set_value("qlora-8b")
+    healthy(at.run())
+    assert not {"tok", "days"} & query(at).keys()
+    assert say("app.speed.billion_days", language) in [m.label for m in at.metric]
+
+
+def test_a_class_without_a_plan_says_what_comes_nearest(language: str) -> None:
+    at = start(language, **link.encode(parse_scenario(ARTICLE_65B), currency="USD"))
+    cards = [m.value for m in at.markdown if say("app.tier_none", language) in m.value]
+    assert len(cards) == 2
+    near = recommended(Request(scenario=scenario(at))).nearest
+    for tier, card in zip(TIERS, cards):
+        plan = next(p for p in near if p.tier == tier)
+        assert plan.name in card.replace("\\", "")
+    assert "\\$" in cards[1]  # over the budget; a bare one would begin a formula
 
 
 def test_why_of_the_speed(language: str) -> None:

@@ -252,6 +252,19 @@ def test_what_nobody_would_wait_for_is_said():
     assert not {"slow_pace", "slow_start"} & {notice.code for notice in quick.warnings}
 
 
+@pytest.mark.parametrize(
+    ("engine", "gpu", "said"),
+    [("vllm", "mi300x", True), ("sglang", "mi300x", False), ("vllm", "rtx-4090", False),
+     ("vllm", {"memory_gib": 80, "bandwidth_gbps": 2000, "bf16_tflops": 300}, False)],
+)  # fmt: skip
+def test_a_maker_whose_cards_were_never_measured_is_named(engine, gpu, said):
+    asked = {"model": "Qwen/Qwen3-8B", "engine": engine, "hardware": {"gpu": gpu, "gpu_count": 1}}
+    notices = [n for n in estimate(parse_scenario(asked)).warnings if n.code == "vendor_unmeasured"]
+    assert bool(notices) == said
+    for notice in notices:
+        assert "AMD" in notice.text("en")
+
+
 def test_training_engines_split_as_they_can():
     asked = {"task": "fine_tuning", "training": {"method": "full"}}
     found = answer(QWEN, "transformers", "h100-sxm", 8, training=asked, tensor_parallel=2,

@@ -77,17 +77,18 @@ def _check(args: argparse.Namespace) -> int:
     from datetime import UTC, datetime
 
     from configurator.catalog import load_catalog
+    from configurator.catalog.checks import findings
 
     catalog = load_catalog(Path(args.catalog) if args.catalog else None)
-    findings = catalog.check(datetime.now(UTC).date())
-    errors = [f for f in findings if f.severity == "error"]
-    shown = errors if args.quiet else findings
+    found = findings(catalog, datetime.now(UTC).date())
+    errors = [f for f in found if f.severity == "error"]
+    shown = errors if args.quiet else found
     for finding in shown:
         print(f"{finding.severity}: {finding.file}: {finding.record}: {finding.message}")
     print(
         f"{len(catalog.gpus)} GPUs, {len(catalog.models)} models, "
         f"{len(catalog.purchase_prices)} purchase and {len(catalog.cloud_prices)} cloud prices: "
-        f"{len(errors)} errors, {len(findings) - len(errors)} remarks"
+        f"{len(errors)} errors, {len(found) - len(errors)} remarks"
     )
     return 1 if errors else 0
 

@@ -6,10 +6,10 @@ tables built here, so a model is described once. Shapes follow the checkpoints' 
 """
 
 from configurator.architecture.build import read_architecture
+from configurator.architecture.model import Architecture
 from configurator.architecture.quantization import Quantization
 from configurator.architecture.reader import MAX_DIMENSION, MAX_LAYERS
 from configurator.architecture.tables import (
-    Architecture,
     AttentionKind,
     Cache,
     Layer,

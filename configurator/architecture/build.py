@@ -17,10 +17,11 @@ from configurator.architecture.feedforward import (
     build_feed_forward,
     feed_forward_spec,
 )
+from configurator.architecture.model import Architecture
 from configurator.architecture.parts import Parts
 from configurator.architecture.quantization import read_quantization, resolve
 from configurator.architecture.reader import MAX_LAYERS, Reader
-from configurator.architecture.tables import Architecture, Layer, LayerGroup, Matrix
+from configurator.architecture.tables import Layer, LayerGroup, Matrix
 from configurator.architecture.vision import towers
 from configurator.errors import InputError
 

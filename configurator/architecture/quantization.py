@@ -6,13 +6,11 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from configurator.architecture.reader import Reader
+from configurator.architecture.tables import LayerGroup, Matrix
 from configurator.errors import InputError
-
-if TYPE_CHECKING:
-    from configurator.architecture.tables import LayerGroup, Matrix
 
 MAX_PATTERN_LENGTH = 300
 MAX_ALTERNATIVES = 32

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from configurator.architecture.build import read_architecture
-from configurator.architecture.tables import Architecture
+from configurator.architecture.model import Architecture
 from configurator.errors import InputError
 
 

@@ -6,12 +6,10 @@ import datetime as dt
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
+from configurator.catalog.reading import Catalog
 from configurator.catalog.records import CatalogError, Dated
-
-if TYPE_CHECKING:
-    from configurator.catalog.reading import Catalog
 
 STALE_AFTER_DAYS = 180
 

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from configurator.catalog import checks, matching
+from configurator.catalog import matching
 from configurator.catalog.files import File, Invalid
 from configurator.catalog.records import (
     CatalogError,
@@ -276,14 +276,6 @@ class Catalog:
             (self.directory / name).read_text(encoding="utf-8") for name in self._all_files()
         )
         return max(re.findall(r"\bdate: (\d{4}-\d\d-\d\d)", text), default="").replace("-", "")
-
-    def check(self, today: dt.date) -> list[checks.Finding]:
-        """Return what needs a person: errors first, then what has grown old.
-
-        Args:
-            today: The day against which age is counted.
-        """
-        return checks.findings(self, today)
 
     # -- reading
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from configurator.catalog import Catalog, CatalogError, catalog_dir, load_catalog, match_gpu
+from configurator.catalog.checks import findings
 from configurator.errors import InputError
 from configurator.units import MIB
 
@@ -313,9 +314,9 @@ def test_servers_links_and_currencies(catalog: Catalog) -> None:
 
 
 def test_check_finds_no_error_in_the_shipped_catalog(catalog: Catalog) -> None:
-    findings = catalog.check(TODAY)
-    assert [finding for finding in findings if finding.severity == "error"] == []
-    assert any("older than 180 days" in finding.message for finding in findings)
+    found = findings(catalog, TODAY)
+    assert [finding for finding in found if finding.severity == "error"] == []
+    assert any("older than 180 days" in finding.message for finding in found)
 
 
 def test_version_is_the_newest_date(catalog: Catalog) -> None:
@@ -347,7 +348,7 @@ def test_bad_yaml_names_file_and_record(
     assert caught.value.file == name
     assert caught.value.record.startswith(record)
     assert name in str(caught.value)
-    errors = [finding for finding in broken.check(TODAY) if finding.severity == "error"]
+    errors = [finding for finding in findings(broken, TODAY) if finding.severity == "error"]
     assert any(finding.file == name for finding in errors)
 
 
@@ -364,7 +365,7 @@ def test_check_reports_unknown_gpus_lost_configs_and_order(copy: Path) -> None:
     edit(copy, "prices/cloud.yaml", "gpu_id: a10,", "gpu_id: a11,")
     edit(copy, "gpus/amd.yaml", "- id: ai-pro-r9700", "- id: zz-pro-r9700")
     (copy / "models" / "configs" / "Qwen__Qwen3-8B.json").unlink()
-    messages = [finding.message for finding in load_catalog(copy).check(TODAY)]
+    messages = [finding.message for finding in findings(load_catalog(copy), TODAY)]
     assert "no card has the id 'a11'" in messages
     assert "the config is missing" in messages
     assert any(message.startswith("stands after") for message in messages)

@@ -1,0 +1,137 @@
+"""A model: its layers, its ends, how it is stored, and the sums over them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from configurator.architecture.quantization import Quantization
+from configurator.architecture.tables import (
+    Assumption,
+    LayerGroup,
+    LoraModule,
+    Matrix,
+)
+from configurator.errors import InputError
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A model as the engine sees it."""
+
+    name: str
+    model_type: str
+    hidden_size: int
+    vocab_size: int
+    groups: tuple[LayerGroup, ...]
+    ends: tuple[Matrix, ...]
+    tied_embeddings: bool
+    context_length: int | None
+    native_precision: str
+    mtp_groups: tuple[LayerGroup, ...] = ()
+    quantization: Quantization | None = None
+    assumptions: tuple[Assumption, ...] = field(default=(), hash=False)
+    residual_streams: int = 1
+    rotary_positions: int = 0  # of all its rotary tables together
+    norms_fp32_upcast: bool = True
+
+    @cached_property
+    def num_layers(self) -> int:
+        """Decoder layers, multi-token-prediction layers left out."""
+        return sum(g.count for g in self.groups)
+
+    @cached_property
+    def parameters(self) -> int:
+        """All weights with vision and audio towers, multi-token-prediction layers left out."""
+        return sum(g.layer.parameters * g.count for g in self.groups) + sum(
+            m.parameters for m in self.ends
+        )
+
+    @cached_property
+    def vision_parameters(self) -> int:
+        """Weights of vision and audio towers and of their projectors."""
+        return sum(m.parameters for m in self.ends if m.role == "vision")
+
+    @cached_property
+    def mtp_parameters(self) -> int:
+        """Weights of the multi-token-prediction layers."""
+        return sum(g.layer.parameters * g.count for g in self.mtp_groups)
+
+    @cached_property
+    def active_parameters(self) -> int:
+        """Weights that one text token passes through (embedding look-up left out when untied)."""
+        ends = sum(
+            m.parameters
+            for m in self.ends
+            if m.role not in ("vision", "embedding")
+            or (m.name == "embed_tokens" and self.tied_embeddings)
+        )
+        return sum(g.layer.active_parameters * g.count for g in self.groups) + ends
+
+    @cached_property
+    def sparse_attention(self) -> bool:
+        """Whether attention picks the tokens it reads by an index of its own."""
+        return any(
+            g.layer.attention == "compressed" or c.fixed_bytes_per_token
+            for g in self.groups
+            for c in g.layer.cache
+        )
+
+    @cached_property
+    def max_kv_heads(self) -> int:
+        """Largest number of ranks that can share a cache."""
+        return max((c.heads for g in self.groups for c in g.layer.cache), default=1)
+
+    @cached_property
+    def max_heads(self) -> int:
+        """Query heads of the widest layer."""
+        return max((g.layer.heads for g in self.groups), default=1)
+
+    @cached_property
+    def experts(self) -> int:
+        """Routed experts of the widest layer; 0 for a dense model."""
+        return max((g.layer.experts for g in self.groups), default=0)
+
+    @property
+    def is_moe(self) -> bool:
+        """Whether any layer routes tokens to experts."""
+        return self.experts > 0
+
+    def kv_elements_per_token(self) -> int:
+        """Cached numbers that one more token costs while no window is full, all layers."""
+        return sum(
+            c.elements_per_token * g.count // c.ratio for g in self.groups for c in g.layer.cache
+        )
+
+    def lora_targets(self, targets: str | Sequence[str]) -> tuple[tuple[LoraModule, int], ...]:
+        """Return the modules that adapters sit on, each with the number of layers that have it.
+
+        Args:
+            targets: ``all_linear`` (every linear module of the decoder layers, experts included;
+                router, embeddings and head are not, as in PEFT's ``all-linear``), ``attention``,
+                or module names, each the whole name or its last parts.
+
+        Raises:
+            InputError: Where names were given and no module of the model has any of them.
+        """
+        found = tuple(
+            (module, group.count)
+            for group in self.groups
+            for module in group.layer.lora_modules()
+            if module.is_targeted(targets)
+        )
+        if not found:
+            known = sorted({m.name for g in self.groups for m in g.layer.lora_modules()})
+            raise InputError(
+                "training.lora_targets",
+                "no_module",
+                targets if isinstance(targets, str) else list(targets),
+                model=self.name,
+                known=", ".join(known),
+            )
+        return found
+
+    def lora_parameters(self, rank: int, targets: str | Sequence[str] = "all_linear") -> int:
+        """Return the trainable elements of adapters of this rank on ``targets``."""
+        return sum(m.parameters(rank) * count for m, count in self.lora_targets(targets))

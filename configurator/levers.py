@@ -31,6 +31,7 @@ SIXTEEN_BIT = ("bf16", "fp16", "fp32")
 EIGHT_BIT = ("fp8", "int8", "q8_0")
 # Megatron moves states alone to the host, FSDP all or nothing.
 CANNOT_OFFLOAD = {("parameters", "megatron"), ("optimizer", "fsdp")}
+NO_ADAPTERS = ("megatron",)
 SHARDED = ("zero1", "zero2", "zero3", "fsdp")
 # FSDP2 shards gradients with the states; DeepSpeed knows its own stages only.
 UNSHARED = {"fsdp": ("zero1",), "deepspeed": ("fsdp",)}
@@ -93,9 +94,12 @@ def training_levers(answer: Estimate) -> Iterator[Lever]:
             yield Lever(code, "memory", reason="pretraining")
     else:
         for code in ("lora", "qlora"):
-            if scenario.engine == "megatron":
+            if scenario.engine in NO_ADAPTERS:
                 values = {"engine": scenario.engine}
                 yield Lever(code, "memory", reason="engine_cannot", values=values)
+            elif code == "qlora" and not runs_here(answer, "nf4"):
+                values = {"gpu": answer.device.name}
+                yield Lever(code, "memory", reason="card_cannot", values=values)
             elif fitting.method == code:
                 full = {"training.method": "full", "precision": "auto"}
                 yield Lever(code, "memory", off=full)
@@ -183,10 +187,13 @@ def lighter_weights(answer: Estimate) -> Mapping[str, str | None]:
     if device.rate("fp4") > 0 and engine in ("vllm", "sglang", "tensorrt_llm"):
         four = ["nvfp4", "int4"]
     codes = {"weights_8bit": eight, "weights_4bit": four}
-    return {code: next(filter(partial(_runs, answer), own), None) for code, own in codes.items()}
+    return {
+        code: next(filter(partial(runs_here, answer), own), None) for code, own in codes.items()
+    }
 
 
-def _runs(answer: Estimate, precision: str) -> bool:
+def runs_here(answer: Estimate, precision: str) -> bool:
+    """Return whether the engine runs weights in a precision on the card."""
     hardware = answer.scenario.hardware
     if hardware is None or not isinstance(hardware.gpu, str):
         return True

@@ -92,8 +92,17 @@ def legal_tensor_sizes(arch: Architecture, most: int) -> tuple[int, ...]:
     return tuple(t for t in range(1, most + 1) if tensor_problem(arch, t) is None)
 
 
-def check_split(arch: Architecture, split: Split, gpu_count: int) -> None:
-    """Refuse a split that no engine runs.
+def last_stage_layers(layers: int, pipeline: int) -> int:
+    """Return layers of a pipeline's last stage where all others hold as many as the fullest.
+
+    Megatron-LM takes no other uneven pipeline without a layout of its own
+    (``--decoder-last-pipeline-num-layers``); none is left where this is not positive.
+    """
+    return layers - -(-layers // pipeline) * (pipeline - 1)
+
+
+def check_split(arch: Architecture, split: Split, gpu_count: int, engine: str) -> None:
+    """Refuse a split that an engine does not run.
 
     Raises:
         InputError: Names the field, the value and the way out.
@@ -105,6 +114,11 @@ def check_split(arch: Architecture, split: Split, gpu_count: int) -> None:
         raise InputError(
             "hardware.pipeline_parallel", "layers_of_model", split.pipeline, most=arch.num_layers
         )
+    if engine == "megatron" and last_stage_layers(arch.num_layers, split.pipeline) < 1:
+        raise InputError(
+            "hardware.pipeline_parallel", "stage_empty", split.pipeline,
+            layers=arch.num_layers, stages=split.pipeline,
+        )  # fmt: skip
     if split.expert > 1:
         if not arch.is_moe:
             raise InputError("hardware.expert_parallel", "no_experts", split.expert)
@@ -160,5 +174,5 @@ def choose_split(scenario: Scenario, arch: Architecture, domain_size: int) -> Sp
     if data is None:
         data = max(1, count // (tensor * pipeline))
     split = Split(tensor, pipeline, hardware.expert_parallel or 1, data)
-    check_split(arch, split, count)
+    check_split(arch, split, count, scenario.engine)
     return split

@@ -14,7 +14,7 @@ from configurator.app.market import TIERS
 from configurator.app.state import form, language, words
 from configurator.cost.ranges import Range
 from configurator.recommend import Plan, Recommendation
-from configurator.words import bracketed, clauses, say, sentences
+from configurator.words import bracketed, clauses, listed, say, sentences
 
 TIER_ICONS = {
     "individual": ":material/person:",
@@ -40,6 +40,12 @@ def plan_facts(plan: Plan, tongue: str) -> list[str]:
     """Return the small print of a plan's card: headroom, speed, day of the price."""
     memory = plan.estimate.memory
     facts = []
+    if plan.price.condition == "used":
+        facts.append(say("app.card.used", tongue))
+    if plan.request.region == "any":
+        for codes in (r.values["regions"] for r in plan.limits if "regions" in r.values):
+            places = (views.option("region", code, tongue) for code in codes.split(", "))
+            facts.append(say("app.card.sold_in", tongue, region=listed(tongue, places)))
     if plan.cost.machines.value > 0:
         amount = money(plan.cost.machines, plan.request.currency)
         facts.append(say("app.card.machines", tongue, amount=amount))
@@ -70,7 +76,8 @@ def _tier(tier: str, plans: Sequence[Plan], near: Plan | None) -> None:
     if not plans:
         said = words("tier_none")
         if near is not None:
-            lacks = numbers.plain(near.missing[0].to_dict(language())["text"])
+            texts = (item.to_dict(language())["text"] for item in near.missing)
+            lacks = numbers.plain(sentences(language(), *texts))
             name = numbers.plain(plan_name(near))
             said = sentences(language(), said, words("tier_near", cards=name, lacks=lacks))
         st.markdown(f"{title}\n\n{views.small(said)}")

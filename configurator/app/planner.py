@@ -31,6 +31,7 @@ from configurator.app.state import (
     open_link,
     question,
     request_of,
+    run_of,
     words,
     write_link,
 )
@@ -168,11 +169,18 @@ def _verdict(asked: Scenario, answer: Estimate | None, best: Plan | None) -> Non
         if limits != views.NO_LIMITS:
             wanted = numbers.plain(views.limits_text(limits, language()))
             text = sentences(language(), text, words("limits.none", limits=wanted))
+        days = run_of(buying())["train_days_limit"] if asked.is_training else None
+        if days:
+            said_days = numbers.significant(days, language(), 2)
+            text = sentences(language(), text, words("limits.none_in_time", most=said_days))
         st.error(text, icon=STATE_ICONS["bad"])
         return
     said = views.verdict(answer, language())
     text, state = said.text, said.state
-    kept = views.limits_said(answer, limits_of(answer.scenario), language())
+    run = run_of(buying())
+    kept = views.limits_said(answer, limits_of(answer.scenario), language()) or views.run_said(
+        answer, run["train_tokens_b"], run["train_days_limit"], language()
+    )
     if kept is not None:
         text = sentences(language(), text, kept.text)
         if state == "good":

@@ -10,7 +10,14 @@ from configurator.app.curves import need, replaced
 from configurator.app.form import SPLITS
 from configurator.errors import InputError
 from configurator.estimate import Estimate
-from configurator.levers import EIGHT_BIT, SIXTEEN_BIT, lighter_weights
+from configurator.levers import (
+    CANNOT_OFFLOAD,
+    EIGHT_BIT,
+    NO_ADAPTERS,
+    SIXTEEN_BIT,
+    lighter_weights,
+    runs_here,
+)
 from configurator.memory.serving import OFFLOADING
 from configurator.scenario import Hardware, Scenario
 
@@ -107,13 +114,15 @@ def _training(answer: Estimate) -> Iterator[_Try]:
         "zero3", "fsdp",
     ):  # fmt: skip
         yield one("shard_all", "sharding", "zero3" if scenario.engine == "deepspeed" else "fsdp")
-    if fitting.offload == "none":
+    if fitting.offload == "none" and ("optimizer", scenario.engine) not in CANNOT_OFFLOAD:
         yield one("offload", "offload", "optimizer")
     if fitting.micro_batch_size > 1:
         yield one("batch_one", "micro_batch_size", 1)
-    if scenario.task == "fine_tuning" and fitting.method == "full":
+    if scenario.task != "fine_tuning" or scenario.engine in NO_ADAPTERS:
+        return
+    if fitting.method == "full":
         yield one("lora", "method", "lora")
-    if scenario.task == "fine_tuning" and fitting.method != "qlora":
+    if fitting.method != "qlora" and runs_here(answer, "nf4"):
         update = {
             "precision": "nf4",
             "training": fitting.model_copy(update={"method": "qlora"}),

@@ -282,14 +282,12 @@ def open_session() -> None:
 
 
 def take_preset(chosen: Preset) -> None:
-    """Put a preset into the form, and its limits of speed or its training run."""
+    """Put a preset into the form, with its limits of speed and its training run."""
     state = st.session_state
     state["preset"] = chosen.id
     state["_form"] = form_of(chosen.scenario, state["_form"])
-    if chosen.scenario.is_training:
-        buy(**dict(zip(RUN, chosen.run)))
-    else:
-        state["_speed_limits"] = chosen.speed
+    state["_speed_limits"] = chosen.speed
+    buy(**dict(zip(RUN, chosen.run)))
 
 
 def open_link() -> None:
@@ -311,8 +309,7 @@ def open_link() -> None:
     state["_currency"] = link.currency_of(query) or currency()
     state["_made_with"] = link.catalog_of(query)
     state["_vendors"] = link.vendors_of(query, VENDORS)
-    if not scenario.is_training:
-        state["_speed_limits"] = link.limits_of(query)
+    state["_speed_limits"] = link.limits_of(query)
     state["_buying"], state["_buying_in"] = link.buying_of(query), currency()
     state["_also"] = link.also_of(query)
     state["preset"] = _preset_of(scenario)

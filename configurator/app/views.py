@@ -305,6 +305,27 @@ def limits_said(answer: Estimate, limits: Limits, language: str) -> Verdict | No
     return Verdict("tight", say(key, language, **values))
 
 
+def run_said(
+    answer: Estimate, tokens_b: float | None, most: float | None, language: str
+) -> Verdict | None:
+    """Return whether a training run is done by when it should be; None where that is not asked.
+
+    Args:
+        answer: Of training.
+        tokens_b: Billions of tokens of the run.
+        most: Days that it may take.
+        language: Of the words.
+    """
+    rate = answer.performance.train_tokens_per_s
+    if not (tokens_b and most and rate) or answer.memory.fits is False:
+        return None
+    days = tokens_b * 1e9 / rate / DAY_S
+    values = {"days": _days(days, language), "most": _days(most, language)}
+    if days <= most:
+        return Verdict("good", say("app.limits.in_time", language, **values))
+    return Verdict("tight", say("app.limits.too_late", language, **values))
+
+
 # --------------------------------------------------------------------------- what is wrong
 
 

@@ -325,7 +325,11 @@ class Ranged(Dated):
 
 
 class PurchasePrice(Ranged):
-    """What a card, a system or a part costs to buy, in ``currency`` per ``unit``."""
+    """What a card, a system or a part costs to buy, in ``currency`` per ``unit``.
+
+    Attributes:
+        withdrawn: Since when it is not sold any more; its price does not count from then on.
+    """
 
     kind: Literal["gpu", "system", "component"]
     item: str
@@ -335,6 +339,7 @@ class PurchasePrice(Ranged):
     region: str | None = None
     condition: Condition
     condition_text: str | None = None
+    withdrawn: dt.date | None = None
 
 
 class CloudPrice(Dated):

@@ -128,6 +128,14 @@ class Availability(Part):
     date: dt.date
 
 
+class Licences(Part):
+    """Cards that need an export licence by name."""
+
+    gpus: tuple[str, ...]
+    source: str
+    date: dt.date
+
+
 class NotModelled(Part):
     """Cards that cannot be counted like others."""
 
@@ -204,15 +212,35 @@ class Hosts(Part):
     exclusions: tuple[str, ...]
     availability: tuple[Availability, ...]
     export_rule: Sourced
+    export_licences: tuple[Licences, ...]
     not_modelled: tuple[NotModelled, ...]
     engines: Mapping[str, EngineCards]
     sparse_attention: Mapping[str, EngineCards]
     precisions: Mapping[str, PrecisionCards]
 
+    def needs_licence(self, gpu: Gpu, processing_performance: float) -> bool:
+        """Return whether a card needs a US export licence for China.
+
+        Args:
+            gpu: The card.
+            processing_performance: ``max(TOPS × bits)``.
+        """
+        if gpu.vendor not in ("NVIDIA", "AMD", "Intel"):
+            return False
+        named = any(gpu.id in item.gpus for item in self.export_licences)
+        return named or processing_performance >= self.export_rule.value
+
     def refusal(
         self, gpu: Gpu, scenario: Scenario, arch: Architecture, precision: str
     ) -> Refusal | None:
-        """Return why a scenario's engine does not run a model on a card, or None.
+        """Return why a scenario's engine does not run a model on a card, or None."""
+        found = self.refused(gpu, scenario, arch, precision)
+        return found and found[0]
+
+    def refused(
+        self, gpu: Gpu, scenario: Scenario, arch: Architecture, precision: str
+    ) -> tuple[Refusal, str] | None:
+        """Return why a scenario's engine does not run a model on a card, and in which precision.
 
         Args:
             gpu: The card.
@@ -222,14 +250,14 @@ class Hosts(Part):
         """
         engine = scenario.engine
         if not self.engines[engine].serves(gpu):
-            return "engine"
+            return "engine", precision
         sparse = self.sparse_attention.get(engine) if arch.sparse_attention else None
         if sparse is not None and not sparse.serves(gpu):
-            return "attention"
+            return "attention", precision
         for needed in (precision, *(("bf16",) if scenario.computes_in_bf16 else ())):
             rule = self.precisions.get(needed)
             if rule is not None and not rule.runs(gpu, engine, needed):
-                return "precision"
+                return "precision", needed
         return None
 
     def host(self, host_id: str) -> Host:

@@ -344,7 +344,9 @@ def plan_cost(
     life = factor(catalog, load_hosts(catalog).rates.life)
     lived = factor_range(life).value if life else float(terms.years)
     kept = max(0.0, 1.0 - terms.years / lived)
-    per_token, per_input, per_output = _per_token(terms, raw, performance or {}, input_tokens)
+    per_token, per_input, per_output = _per_token(
+        terms, raw, performance or {}, input_tokens, run_days
+    )
     return Cost(
         terms=terms,
         lines=tuple(lines),
@@ -421,13 +423,19 @@ def _running(sums: Totals, terms: Terms, years: int) -> list[Line]:
 
 
 def _per_token(
-    terms: Terms, sums: Totals, performance: Mapping[str, Any], input_tokens: int
+    terms: Terms,
+    sums: Totals,
+    performance: Mapping[str, Any],
+    input_tokens: int,
+    run_days: float | None,
 ) -> tuple[Range | None, Range | None, Range | None]:
     """Cost per million tokens: all cost over outputs; and split by the time prompts take."""
     per_s = performance.get("output_tokens_per_s") or performance.get("train_tokens_per_s")
     if not per_s:
         return None, None, None
     made = formulas.tokens(per_s, terms.utilisation, terms.years)
+    if run_days is not None:  # the run that was asked for, however long the cards are kept
+        made = formulas.tokens(per_s, 1.0, run_days / formulas.DAYS_PER_YEAR)
     whole = sums.total * terms.rate
     per_output = formulas.per_million(whole, made)
     requests = performance.get("requests_per_s")
@@ -472,7 +480,7 @@ def _rents(
             else (0.0 if total < amount.value else math.inf)
         )
         run = None
-        if run_days is not None:
+        if run_days is not None and by_hour:  # a reservation is for years
             share = run_days / formulas.DAYS_PER_YEAR
             run = _cents(formulas.rent(cards, price.amount, share, 1.0), terms.rate)
         found.append(

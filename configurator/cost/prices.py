@@ -91,7 +91,7 @@ def _by_card(catalog: Catalog) -> tuple[dict[str, list[PurchasePrice]], dict[str
     found: dict[str, list[PurchasePrice]] = {}
     for entry in catalog.purchase_prices:
         known = entry.kind == "gpu" or (entry.kind == "system" and entry.item in counts)
-        if known and entry.gpu_id is not None:
+        if known and entry.gpu_id is not None and entry.withdrawn is None:
             found.setdefault(entry.gpu_id, []).append(entry)
     return found, counts
 
@@ -102,10 +102,11 @@ def card_price(
 ) -> Price | None:
     """Return what a card costs: the median of dated entries that are not of low confidence.
 
-    Where there are none of the asked region and condition, in this order: low confidence, the
-    other condition, the newest list price (MSRP), a system's price over its cards; then the same
-    from other regions. Each step is noted. ``any`` condition is the cheaper of new and used. A
-    system of one card (a mini PC, a Mac) is that card's price.
+    Where there are none of the asked region and condition, in this order: low confidence; for new
+    cards the newest list price (MSRP), then used ones, for used cards new ones, then the list
+    price; a system's price over its cards; then the same from other regions. Each step is noted.
+    ``any`` condition is the cheaper of new and used. A system of one card (a mini PC, a Mac) is
+    that card's price.
 
     Args:
         catalog: Facts.
@@ -122,12 +123,13 @@ def card_price(
     cards = [e for e in entries if counts.get(e.item, 1) == 1]
     systems = [e for e in entries if counts.get(e.item, 1) > 1]
     other = "used" if condition == "new" else "new"
+    order = (condition, "list", other) if condition == "new" else (condition, other, "list")
     places: list[tuple[str, ...]] = [(region,)] if region != "any" else []
     for place in [*places, ()]:
         away = ("other_region",) if place == () and region != "any" else ()
         for kind, notes in ((cards, ()), (systems, ("system",))):
             here = [e for e in kind if not place or e.region in place]
-            for wanted in (condition, other, "list"):
+            for wanted in order:
                 given = [e for e in here if e.condition in _CONDITIONS[wanted]]
                 if not given:
                     continue

@@ -175,11 +175,11 @@ def _cannot_run(
     if hardware is not None and isinstance(hardware.gpu, str):
         catalog = load_catalog()
         gpu, facts = catalog.gpu(hardware.gpu), load_hosts(catalog)
-        needed = "bf16" if scenario.computes_in_bf16 else precision
-        said = {"engine": engine, "gpu": gpu.name, "precision": needed}
-        refusal = facts.refusal(gpu, scenario, arch, precision)
-        if refusal is not None:
-            yield Notice(_REFUSED[refusal], "error", said)
+        refused = facts.refused(gpu, scenario, arch, precision)
+        if refused is not None:
+            code, needed = refused
+            said = {"engine": engine, "gpu": gpu.name, "precision": needed}
+            yield Notice(_REFUSED[code], "error", said)
     able = splits_of_engine(engine, scenario.is_training)
     kinds = {"tensor": split.tensor, "pipeline": split.pipeline, "expert": split.expert}
     for kind, size in kinds.items():

@@ -9,6 +9,7 @@ from typing import Any
 
 from configurator.estimate import Estimate
 from configurator.export.shell import model_reference, note, with_options
+from configurator.parallelism import last_stage_layers
 
 # Built like Llama, so that the arguments below say all of the model.
 PLAIN = ("llama", "mistral", "mixtral", "qwen2", "qwen2_moe", "qwen3", "qwen3_moe")
@@ -99,12 +100,15 @@ def megatron_command(answer: Estimate, start: str, language: str = "en") -> str:
     if split.tensor > 1 and fitting.sharding not in STRATEGIES:
         # Sequence parallelism overlaps right only with one hardware queue.
         out += "export CUDA_DEVICE_MAX_CONNECTIONS=1\n"
+    layers = answer.architecture.num_layers
+    last = last_stage_layers(layers, split.pipeline)
     replayed = fitting.gradient_checkpointing
     batch = fitting.micro_batch_size * fitting.gradient_accumulation * split.data
     return out + with_options(start, [
         *_model(answer),
         ("--tensor-model-parallel-size", split.tensor),
         ("--pipeline-model-parallel-size", split.pipeline),
+        ("--decoder-last-pipeline-num-layers", last if layers % split.pipeline else None),
         ("--expert-model-parallel-size", split.expert if split.expert > 1 else None),
         ("--sequence-parallel", split.tensor > 1),
         *_optimizer(answer),

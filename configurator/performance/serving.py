@@ -194,7 +194,7 @@ def closed_loop(
     ``TPOT = D + interference·(N − 1)·P/O``. A new prompt waits for its own prefill, the running
     step, and for prompts that arrived with it: ``bunching·P·((N − 1)/2)^bunching_power``. What does
     not fit the cache queues: ``(C − N)/throughput``. Throughput is ``N·O/(N·P + O·D)``, whatever
-    the order.
+    the order, and never more than N requests give at that pace: ``N·O/(P + (O − 1)·TPOT)``.
 
     Args:
         model: Sums of the model.
@@ -235,7 +235,7 @@ def closed_loop(
     ttft = request_s + waits + bunching + queue
     # A copy without a request does nothing.
     busy = np.minimum(plan.data, concurrency)
-    rate = busy * running / cycle
+    rate = busy * running / np.maximum(cycle, request_s + (outputs - 1.0) * tpot)
     batch = prefill(model, plan, c, np.maximum(concurrency / plan.data, 1.0), fresh, cached)
     return {
         "ttft_s": ttft, "tpot_s": tpot, "requests_per_s": rate,

@@ -314,9 +314,9 @@ def _limit_list(found: Search, at: int) -> tuple[Reason, ...]:
             values = {"regions": ", ".join(item.regions), "date": item.date.isoformat()}
             out.append(Reason("limit", item.code, values))
     tpp, free = float(found.cards.tpp[place]), facts.export_rule.value
-    us_vendor = gpu.vendor in ("NVIDIA", "AMD", "Intel")
-    if found.request.region == "China" and us_vendor and tpp >= free:
-        out.append(Reason("limit", "export", {"tpp": tpp, "limit": free}))
+    if found.request.region == "China" and facts.needs_licence(gpu, tpp):
+        code = "export" if tpp >= free else "export_named"
+        out.append(Reason("limit", code, {"tpp": tpp, "limit": free}))
     if price is not None:
         out += [
             Reason("limit", f"price_{code}", {"condition": price.condition, "region": price.region})

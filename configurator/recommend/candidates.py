@@ -16,7 +16,7 @@ from configurator.cost import formulas
 from configurator.cost.hosts import Host, load_hosts
 from configurator.cost.plan import host_price
 from configurator.device import Device, from_catalog, stack
-from configurator.parallelism import tensor_problem
+from configurator.parallelism import last_stage_layers, tensor_problem
 from configurator.recommend.tiers import Tier
 
 # Model-parallel sizes that engines are run with.
@@ -191,9 +191,8 @@ class SplitRules:
     """What of a model and an engine decides which splits are legal."""
 
     tensors: tuple[tuple[int, bool], ...]
-    layers: int
     experts: int
-    pipelines: bool
+    pipelines: tuple[int, ...]
     replicas: bool
 
 
@@ -202,17 +201,22 @@ def split_rules(arch: Architecture, engine: str, training: bool) -> SplitRules:
 
     transformers and llama.cpp put whole layers on cards; data-parallel trainers shard no layer.
     """
+    layers = arch.num_layers
+    pipelines = tuple(
+        size for size in PIPELINE_SIZES
+        if size <= layers and (engine != "megatron" or last_stage_layers(layers, size) > 0)
+    )  # fmt: skip
     if training and engine != "megatron":
-        return SplitRules(((1, False),), arch.num_layers, 0, False, True)
+        return SplitRules(((1, False),), 0, (1,), True)
     if engine in WHOLE_LAYERS:
-        return SplitRules(((1, False),), arch.num_layers, 0, True, not training)
+        return SplitRules(((1, False),), 0, pipelines, not training)
     sizes = []
     for size in TENSOR_SIZES:
         if tensor_problem(arch, size, 1) is None:
             sizes.append((size, False))
         elif arch.is_moe and size <= arch.experts and tensor_problem(arch, size, size) is None:
             sizes.append((size, True))
-    return SplitRules(tuple(sizes), arch.num_layers, arch.experts, True, True)
+    return SplitRules(tuple(sizes), arch.experts, pipelines, True)
 
 
 @lru_cache(maxsize=512)
@@ -220,9 +224,8 @@ def splits_of(rules: SplitRules, count: int) -> NDArray[np.float64]:
     """Return the legal splits of a number of cards: tensor, pipeline, expert, data, one a line."""
     found: list[tuple[int, int, int, int]] = []
     for tensor, with_experts in rules.tensors:
-        pipelines = PIPELINE_SIZES if rules.pipelines else (1,)
-        for pipeline in pipelines:
-            if pipeline > rules.layers or count % (tensor * pipeline):
+        for pipeline in rules.pipelines:
+            if count % (tensor * pipeline):
                 continue
             data = count // (tensor * pipeline)
             if data > 1 and not rules.replicas:

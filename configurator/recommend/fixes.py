@@ -342,6 +342,10 @@ def openings(request: Request, catalog: Catalog, tiers: Sequence[Tier]) -> tuple
     tries = [Change(name, to) for name, to in _LOOSE.items() if getattr(request, name) != to]
     if request.without_gpus and not request.gpus:
         tries.append(Change("gpus", ()))
+    if request.region == "any":
+        sold = load_hosts(catalog).availability
+        places = {region for item in sold for region in item.regions}
+        tries += [Change("region", region) for region in sorted(places)]
     usual = _USUAL_ENGINE[scenario.is_training]
     if scenario.engine != usual:
         tries.append(Change("scenario.engine", usual))

@@ -21,7 +21,7 @@ from configurator.scenario import Scenario
 from configurator.words import clauses, listed, say
 
 # Whose options a change's value is one of.
-_OPTIONS = ("precision", "kv_cache_precision", "optimizer", "offload", "engine")
+_OPTIONS = ("precision", "kv_cache_precision", "optimizer", "offload", "engine", "region")
 
 
 def _word(key: str, code: str, language: str) -> str:
@@ -102,8 +102,8 @@ class Change:
         """Return field, value and the sentence."""
         key = self.field.rsplit(".", 1)[-1]
         value = self.value
-        if key == "precision" and value == "auto":
-            key = "precision_auto"
+        if (key, value) in (("precision", "auto"), ("region", "any")):
+            key = f"{key}_{value}"
         elif key in _OPTIONS:
             value = say(f"app.option.{key}.{value}", language)
         sums = _sums({"value": value}, self.currency, language)

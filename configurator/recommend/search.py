@@ -258,7 +258,6 @@ def card_mask(
             sold.setdefault(gpu_id, set()).update(item.regions)
     only = {card_id(catalog, gpu, "gpus") for gpu in request.gpus}
     without = {card_id(catalog, gpu, "without_gpus") for gpu in request.without_gpus}
-    threshold = facts.export_rule.value
     rejected: dict[str, str] = dict(cards.left_out)
     keep = np.ones(len(cards.gpus), dtype=bool)
     for place, (gpu, price) in enumerate(zip(cards.gpus, prices)):
@@ -273,10 +272,14 @@ def card_mask(
             ("ecc", request.ecc is True and gpu.ecc is not True),
             ("vgpu", request.vgpu is True and gpu.vgpu is not True),
             ("nvlink", request.nvlink is True and gpu.domain_size < 2),
-            ("not_sold", request.region not in ("any", *sold.get(gpu.id, (request.region,)))),
+            # Sold in some regions only: whoever names neither such a region nor the card gets none.
+            ("not_sold", request.region not in sold.get(gpu.id, (request.region,))
+             and not (gpu.id in only and request.region == "any")),
             ("export", request.export_limits and request.region == "China"
-             and cards.tpp[place] >= threshold and gpu.vendor in ("NVIDIA", "AMD", "Intel")),
+             and facts.needs_licence(gpu, float(cards.tpp[place]))),
             ("no_price", price is None),
+            ("only_used", request.condition == "new" and price is not None
+             and price.condition == "used"),
             ("unsure_price", request.sure_prices and price is not None
              and price.confidence == "low"),
         )  # fmt: skip

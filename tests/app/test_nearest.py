@@ -25,14 +25,14 @@ def buttons(at, prefix: str) -> list:
 
 
 def test_a_button_accepts_what_is_inside_the_error_and_the_link_carries_it(language: str) -> None:
-    at = start(language, **asked(), by="Apple")
+    at = start(language, **asked(model="Qwen/Qwen3-235B-A22B"), by="Apple", cond="any")
     assert at.error
     buttons(at, "fix_")[0].click()
     healthy(at.run())
     assert not at.error
     shared = query(at)
     assert shared["tight"] == "1"
-    assert shared["g"] == "apple-m3-ultra"
+    assert shared["g"] == "apple-m2-ultra"
     other = start(language, **shared)
     assert not other.error
     buttons(other, "usual_terms")[0].click()
@@ -41,11 +41,11 @@ def test_a_button_accepts_what_is_inside_the_error_and_the_link_carries_it(langu
 
 
 def test_every_near_miss_has_a_button(language: str) -> None:
-    at = start(language, **asked(), by="Apple")
-    found = recommend(Request(scenario=parse_scenario(R1), vendors=("Apple",)))
+    at = start(language, **asked(), by="Intel")
+    found = recommend(Request(scenario=parse_scenario(R1), vendors=("Intel",)))
     for place, _ in enumerate(found.nearest):
         key = f"fix_{place}_0"
-        again = start(language, **asked(), by="Apple")
+        again = start(language, **asked(), by="Intel")
         again.button(key=key).click()
         healthy(again.run())
         assert not again.error, key
@@ -54,7 +54,7 @@ def test_every_near_miss_has_a_button(language: str) -> None:
 
 
 def test_a_smaller_model_is_offered_where_nothing_else_helps() -> None:
-    found = recommend(Request(scenario=parse_scenario(R1), vendors=("Apple",)))
+    found = recommend(Request(scenario=parse_scenario(R1), vendors=("Intel",)))
     hopeless = next(plan for plan in found.nearest if not plan.fixes)
     (fix,) = nearest.fixes_of(hopeless)
     assert fix.changes[0].field == "scenario.model"

@@ -12,6 +12,7 @@ from streamlit.testing.v1 import AppTest
 from configurator import link, numbers
 from configurator.app import views
 from configurator.app.market import TIERS, recommended
+from configurator.app.plan_cards import plan_facts
 from configurator.app.presets import presets
 from configurator.capacity import users_within
 from configurator.catalog import load_catalog
@@ -413,6 +414,45 @@ def test_a_preset_to_train_says_how_much_and_by_when(language: str) -> None:
     healthy(at.run())
     assert not {"tok", "days"} & query(at).keys()
     assert say("app.speed.billion_days", language) in [m.label for m in at.metric]
+
+
+def test_days_of_a_run_count_for_cards_of_ones_own_choice_too(language: str) -> None:
+    asked = parse_scenario({**ARTICLE_65B, "model": "huggyllama/llama-65b", "hardware": {
+        "gpu": "a100-sxm4-80", "gpu_count": 24, "tensor_parallel": 8, "pipeline_parallel": 3,
+    }})  # fmt: skip
+    late = start(language, **link.encode(asked), tok="1400", days="180")
+    assert late.warning
+    assert re.search(r"\*\*(Takes too long|时间太长)", verdict(late))
+    assert start(language, **link.encode(asked), tok="10", days="180").success
+
+
+def test_a_preset_leaves_nothing_of_another_behind() -> None:
+    at = start("en")
+    for preset in ("pretrain-65b", "chat-10"):
+        at.selectbox(key="start_from").set_value(preset)
+        healthy(at.run())
+    assert not {"tok", "days"} & query(at).keys()
+    # A link of training brings no limits of speed along.
+    other = start("en", **link.encode(parse_scenario(ARTICLE_65B)))
+    other.segmented_control(key="task").set_value("inference")
+    healthy(other.run())
+    assert not {"ttft", "tps"} & query(other).keys()
+
+
+def test_a_class_says_what_a_buyer_must_know_of_the_cards(language: str) -> None:
+    asked = {"model": "deepseek-ai/DeepSeek-R1", "precision": "fp8"}
+    at = start(language, **link.encode(parse_scenario(asked)), cond="used", by="NVIDIA")
+    plans = [m.value for m in at.markdown if "\n\n##### " in m.value]
+    used = say("app.card.used", language)
+    found = recommended(Request(scenario=scenario(at), condition="used", vendors=("NVIDIA",))).tiers
+    for tier, text in zip([t for t in TIERS if found[t]], plans, strict=True):
+        assert (used in text) == (found[tier][0].price.condition == "used")
+    for gpu, there in (("h20-96", True), ("h200-sxm", False)):
+        plan = recommended(Request(scenario=scenario(at), gpus=(gpu,))).tiers["enterprise"][0]
+        place = say("app.option.region.China", language)
+        assert (
+            say("app.card.sold_in", language, region=place) in plan_facts(plan, language)
+        ) == there
 
 
 def test_a_class_without_a_plan_says_what_comes_nearest(language: str) -> None:

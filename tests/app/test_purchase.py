@@ -168,7 +168,7 @@ def test_the_tornado_says_what_its_colours_and_sums_are(language: str) -> None:
 def test_cards_of_the_link_beyond_the_first_plans_are_shown(language: str) -> None:
     asked = presets()[0].scenario
     first = {name.partition(":")[2] for name in names_of()}
-    other = "h100-sxm"
+    other = "b200-sxm"
     assert other not in first
     plan = recommend(Request(scenario=asked, gpus=(other,))).plans[0]
     at = start(language, page="purchase", **encode(plan.scenario))
@@ -182,9 +182,9 @@ def test_cards_of_the_link_beyond_the_first_plans_are_shown(language: str) -> No
 
 def test_a_plan_to_compare_beyond_the_first_ones_is_shown() -> None:
     asked = encode(presets()[0].scenario)
-    at = start("en", page="purchase", **asked, cmp="enterprise:h100-sxm,individual:rtx-4090")
+    at = start("en", page="purchase", **asked, cmp="enterprise:b200-sxm,individual:rtx-4090")
     assert at.multiselect(key="purchase_compare").value == [
-        "enterprise:h100-sxm", "individual:rtx-4090",
+        "enterprise:b200-sxm", "individual:rtx-4090",
     ]  # fmt: skip
 
 
@@ -193,9 +193,9 @@ def test_plans_beyond_the_first_keep_their_rank() -> None:
     request = Request(scenario=asked)
     found = recommend(request)
     plans = purchase.plans_of(found)
-    more = purchase.with_wanted(found, asked, ("enterprise:h100-sxm",), request)
-    assert set(more) - set(plans) == {"enterprise:h100-sxm"}
-    assert more["enterprise:h100-sxm"].rank > purchase.SHOWN_PLANS
+    more = purchase.with_wanted(found, asked, ("enterprise:b200-sxm",), request)
+    assert set(more) - set(plans) == {"enterprise:b200-sxm"}
+    assert more["enterprise:b200-sxm"].rank > purchase.SHOWN_PLANS
 
 
 def test_what_was_filled_in_is_not_said_to_be_missing(language: str) -> None:

@@ -57,3 +57,22 @@ def test_offers_only_what_runs_there(engine: str) -> None:
         offered += [t.scenario for t in techniques(answer.scenario) if t.scenario is not None]
     assert len(offered) > 12
     assert not [s.precision for s in offered if estimate(s).cannot_run is not None]
+
+
+@pytest.mark.parametrize("engine", ["transformers", "fsdp", "deepspeed", "megatron"])
+def test_training_is_changed_only_into_what_runs_there(engine: str) -> None:
+    asked = {"model": "Qwen/Qwen3-8B", "task": "fine_tuning", "engine": engine}
+    offered = []
+    for gpu in ("rtx-4090", "h100-sxm", "mi300x", "apple-m3-ultra"):
+        answer = estimate(parse_scenario({**asked, "hardware": {"gpu": gpu, "gpu_count": 4}}))
+        if answer.cannot_run is not None:
+            continue
+        found = [saving.scenario for saving in savings(answer)]
+        found += [t.scenario for t in techniques(answer.scenario) if t.scenario is not None]
+        assert not [s for s in found if estimate(s).cannot_run is not None]
+        offered += found
+    assert offered
+    if engine == "megatron":
+        assert not [s for s in offered if s.fitting.method != "full"]
+    if engine == "fsdp":  # moves all or nothing
+        assert not [s for s in offered if s.fitting.offload == "optimizer"]

@@ -63,7 +63,9 @@ def test_default_price_is_the_median_of_sure_dated_prices_of_place_and_condition
     ("entries", "value", "notes"),
     [
         ([price(5, confidence="low"), price(9, "used")], 5, ("low_confidence",)),
-        ([price(9, "used"), price(20, "list")], 9, ("other_condition",)),
+        ([price(9, "used"), price(20, "list")], 20, ("list_price",)),
+        ([price(9, "used")], 9, ("other_condition",)),
+        ([price(9, withdrawn=dt.date(2026, 3, 4)), price(20, "list")], 20, ("list_price",)),
         ([price(20, "list")], 20, ("list_price",)),
         ([price(9, region="China")], 9, ("other_region",)),
         (

@@ -276,8 +276,11 @@ def test_training_engines_split_as_they_can():
 # ---- Megatron
 
 
+SPLITS = ("tensor_parallel", "pipeline_parallel", "expert_parallel")
+
+
 def megatron(model, count=8, **training):
-    more = {k: training.pop(k) for k in ("tensor_parallel", "expert_parallel") if k in training}
+    more = {k: training.pop(k) for k in SPLITS if k in training}
     asked = {"training": training}
     return files(model, "megatron", "h100-sxm", count, training=asked, **more)["train.sh"]
 
@@ -288,6 +291,9 @@ def test_megatron_describes_the_model():
     assert "--qk-layernorm" in text
     assert "export CUDA_DEVICE_MAX_CONNECTIONS=1" in text
     assert "--add-qkv-bias" in megatron("Qwen/Qwen2.5-7B")
+    uneven = megatron("Qwen/Qwen3-32B", pipeline_parallel=6, count=6)  # 64 layers: 5 of 11, 9 left
+    assert "--decoder-last-pipeline-num-layers 9" in " ".join(uneven.split())
+    assert "--decoder-last-pipeline" not in megatron("Qwen/Qwen3-32B", pipeline_parallel=8)
     routed = megatron("Qwen/Qwen3-30B-A3B", expert_parallel=8)
     assert option(routed, "--moe-ffn-hidden-size") == "768"
     assert option(routed, "--moe-router-topk") == "8"

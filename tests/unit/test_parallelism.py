@@ -6,9 +6,11 @@ from configurator.parallelism import (
     Split,
     check_split,
     choose_split,
+    last_stage_layers,
     legal_tensor_sizes,
     tensor_problem,
 )
+from configurator.recommend.candidates import PIPELINE_SIZES, split_rules
 from configurator.scenario import parse_scenario
 
 LLAMA_8B = {
@@ -67,8 +69,20 @@ def test_fp8_blocks_limit_the_expert_split():
 )
 def test_illegal_split_names_the_field(split, field):
     with pytest.raises(InputError) as caught:
-        check_split(arch(LLAMA_8B), split, 8)
+        check_split(arch(LLAMA_8B), split, 8, "vllm")
     assert caught.value.field == field
+
+
+def test_megatron_takes_no_pipeline_with_an_empty_stage():
+    model = arch(LLAMA_8B)  # 32 layers: 7 stages of 5 leave 2, 12 of 3 leave none
+    check_split(model, Split(pipeline=7), 7, "megatron")
+    check_split(model, Split(pipeline=12), 12, "vllm")
+    with pytest.raises(InputError) as caught:
+        check_split(model, Split(pipeline=12), 12, "megatron")
+    assert "32 layers over 12 stages" in caught.value.text("en")
+    sizes = split_rules(model, "megatron", training=True).pipelines
+    assert sizes == tuple(s for s in PIPELINE_SIZES if last_stage_layers(32, s) > 0)
+    assert 12 not in sizes
 
 
 def test_absent_split_is_filled():

@@ -89,8 +89,12 @@ def test_break_points_are_the_borders_of_the_ordinary_search():
 def test_one_training_run_has_its_own_rent():
     asked = {"model": "Qwen/Qwen3-8B", "task": "fine_tuning", "engine": "fsdp",
              "training": {"method": "full", "sharding": "fsdp"}}  # fmt: skip
-    plan = ask(asked, train_tokens_b=2).tiers["enterprise"][0]
-    rent = {r.rental: r for r in plan.cost.rents}["on_demand"]
+    plan = ask(asked, train_tokens_b=2, gpus=["h100-sxm"]).tiers["enterprise"][0]
+    rents = {r.rental: r for r in plan.cost.rents}
+    rent = rents["on_demand"]
+    assert rents["reserved"].run is None  # nobody reserves for days
+    spent = plan.cost.total.value / 2e9 * 1e6
+    assert plan.cost.per_million_tokens.value == pytest.approx(spent, rel=1e-3)
     hours = 24 * plan.train_days
     assert rent.run.value == pytest.approx(
         plan.gpu_count * hours * rent.per_card_hour.value, rel=1e-3
@@ -98,7 +102,8 @@ def test_one_training_run_has_its_own_rent():
     again = ask(asked, train_tokens_b=2, years=1, utilisation=1.0, gpus=[plan.gpu])
     other = {r.rental: r for r in again.tiers["enterprise"][0].cost.rents}["on_demand"]
     assert other.run.value == rent.run.value
-    assert {r.run for r in ask(asked).tiers["enterprise"][0].cost.rents} == {None}
+    unasked = ask(asked, gpus=[plan.gpu])
+    assert {r.run for r in unasked.tiers["enterprise"][0].cost.rents} == {None}
 
 
 def test_the_articles_third_of_the_cloud_holds_where_it_is_said_to():

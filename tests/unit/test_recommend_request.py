@@ -53,8 +53,18 @@ def test_engines_run_only_on_their_cards():
     found = ask({**SEVEN, "engine": "tensorrt_llm"}, plans=100)
     assert {CATALOG.gpu(p.gpu).vendor for p in found.plans} == {"NVIDIA"}
     assert found.rejected["t4"] == "engine"
-    apple = ask({**SEVEN, "engine": "llama_cpp", "precision": "q4_k_m"}, plans=100)
-    assert "apple-m3-ultra" in {p.gpu for p in apple.plans}
+    apple = ask({**SEVEN, "engine": "llama_cpp", "precision": "q4_k_m"}, plans=100, condition="any")
+    assert "apple-m2-ultra" in {p.gpu for p in apple.plans}
+
+
+def test_who_asks_for_new_cards_gets_no_used_ones():
+    asked = {**SEVEN, "engine": "llama_cpp", "precision": "q4_k_m"}
+    found = ask(asked, plans=100)
+    assert not [p.gpu for p in found.plans if p.price.condition == "used"]
+    assert found.rejected["apple-m2-ultra"] == "only_used"
+    assert [
+        p.gpu for p in ask(asked, plans=100, condition="used").plans if p.price.condition == "used"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -181,3 +191,33 @@ def test_the_second_load_is_not_held_to_the_first_ones_days():
     fewest = min(plan.beside.gpu_count for plan in alone.plans)
     assert min(plan.beside.gpu_count for plan in both.plans) == fewest
     assert all(plan.train_days <= 10.000001 for plan in both.plans)
+
+
+def test_cards_of_one_region_are_for_who_buys_there_or_names_them():
+    h20 = {"gpus": ["h20-96"]}
+    assert ask(SEVEN).rejected["h20-96"] == "not_sold"
+    assert ask(SEVEN, region="US", **h20).rejected["h20-96"] == "not_sold"
+    for wanted in (h20, {"region": "China", **h20}):
+        assert {p.gpu for p in ask(SEVEN, **wanted).plans} == {"h20-96"}
+    licensed = ask(SEVEN, region="China", export_limits=True)
+    assert licensed.rejected["h20-96"] == "export"
+    (plan, *_) = ask(SEVEN, region="China", **h20).plans
+    assert "export_named" in {reason.code for reason in plan.limits}
+    huawei = ask({**SEVEN, "engine": "transformers"}, vendors=["Huawei"])
+    assert not huawei.plans
+    assert ["Buy in China"] in [
+        [change.to_dict("en")["text"] for change in fix.changes] for fix in huawei.openings
+    ]
+
+
+@pytest.mark.parametrize("users", [1, 30, 100])
+@pytest.mark.parametrize("tokens", [(1024, 128), (32768, 1024)])
+def test_all_together_read_no_more_than_each_of_them(users, tokens):
+    load = {"concurrency": users, "input_tokens": tokens[0], "output_tokens": tokens[1]}
+    for model in ("Qwen/Qwen3-8B", "deepseek-ai/DeepSeek-V3.2"):
+        found = ask({"model": model, "inference": load}, plans=100)
+        assert found.plans
+        for plan in found.plans:
+            speed = plan.estimate.performance
+            most = users * tokens[1] / ((tokens[1] - 1) * speed.tpot_s)
+            assert speed.output_tokens_per_s <= most * (1 + 1e-9), plan.gpu

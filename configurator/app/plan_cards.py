@@ -23,12 +23,12 @@ TIER_ICONS = {
 }
 
 
-def tiers(found: Recommendation) -> None:
-    """Draw the best plan of each class of buyer, side by side."""
+def tiers(found: Recommendation, facts: Mapping[str, Sequence[str]]) -> None:
+    """Draw the best plan of each class of buyer, side by side, each with its :func:`plan_facts`."""
     for column, tier in zip(st.columns(len(TIERS)), TIERS):
         with column.container(border=True, height="stretch", key=f"tier_{tier}", gap="xsmall"):
             near = next((plan for plan in found.nearest if plan.tier == tier), None)
-            _tier(tier, found.tiers.get(tier, ()), near)
+            _tier(tier, found.tiers.get(tier, ()), facts.get(tier, ()), near)
 
 
 def plan_name(plan: Plan) -> str:
@@ -71,7 +71,7 @@ def plan_facts(plan: Plan, tongue: str) -> list[str]:
     return facts
 
 
-def _tier(tier: str, plans: Sequence[Plan], near: Plan | None) -> None:
+def _tier(tier: str, plans: Sequence[Plan], facts: Sequence[str], near: Plan | None) -> None:
     title = f"{TIER_ICONS[tier]} **{words(f'tier.{tier}')}**"
     if not plans:
         said = words("tier_none")
@@ -90,11 +90,9 @@ def _tier(tier: str, plans: Sequence[Plan], near: Plan | None) -> None:
         total=numbers.plain(money(plan.cost.total, currency)),
         years=plan.terms.years,
     )
-    facts = " · ".join(numbers.plain(fact) for fact in plan_facts(plan, language()))
+    small = views.small(" · ".join(numbers.plain(fact) for fact in facts))
     # One text: each element more is one more that every answer waits for.
-    st.markdown(
-        f"{title}\n\n##### {numbers.plain(plan_name(plan))}\n\n{price}\n\n{views.small(facts)}"
-    )
+    st.markdown(f"{title}\n\n##### {numbers.plain(plan_name(plan))}\n\n{price}\n\n{small}")
     with st.container(horizontal=True, vertical_alignment="bottom"):
         st.button(
             words("card.use"),

@@ -19,7 +19,7 @@ from configurator.app.inputs import inputs
 from configurator.app.market import best_plan, recommended
 from configurator.app.nearest import show_nearest, show_terms
 from configurator.app.pictures import Picture, draw_meter, draw_picture, draw_speed, picture
-from configurator.app.plan_cards import money, tiers
+from configurator.app.plan_cards import money, plan_facts, tiers
 from configurator.app.problems import show_problem
 from configurator.app.savings import Saving, savings
 from configurator.app.state import (
@@ -52,8 +52,10 @@ TINTS: Mapping[str, views.Tint] = {"error": "red", "warning": "orange", "info": 
 
 
 # Milliseconds from a slider to the new meter with a wait of 0, 15, 25 and 30 ms: 170, 140, 120, 111
-# (benchmarks/page_speed.py on two cores); longer ones gain no more.
-DRAWING_S = 0.025
+# (benchmarks/page_speed.py on two cores); longer ones gain little. The thread that sends needs its
+# turn in the interpreter first: without the pause for it one move in eight took over 160 ms.
+DRAWING_S = 0.03
+SENDING_S = 0.008
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,23 @@ class _Answer:
     def savings(self) -> Sequence[Saving]:
         """Ways to need less memory than the estimate shown."""
         return savings(self.shown) if self.shown is not None else ()
+
+    @cached_property
+    def facts(self) -> Mapping[str, Sequence[str]]:
+        """Small print of the best plan of each class of buyer."""
+        best = {tier: plans[0] for tier, plans in self.found.tiers.items() if plans}
+        return {tier: plan_facts(plan, language()) for tier, plan in best.items()}
+
+    @cached_property
+    def kept(self) -> views.Verdict | None:
+        """Whether the estimate shown keeps the limits of speed or of days; None without any."""
+        if self.shown is None:
+            return None
+        run = run_of(buying())
+        limits = limits_of(self.shown.scenario)
+        return views.limits_said(self.shown, limits, language()) or views.run_said(
+            self.shown, run["train_tokens_b"], run["train_days_limit"], language()
+        )
 
     @cached_property
     def picture(self) -> Picture | None:
@@ -113,7 +132,7 @@ def _answer(asked: Scenario, picture: DeltaGenerator) -> _Answer | InputError:
             with picture:
                 draw_meter(shown)
             sent = time.perf_counter()
-            time.sleep(0)  # lets the thread that sends have its turn
+            time.sleep(SENDING_S)
             _work_out(answer)
             _let_it_draw(sent)
         return answer
@@ -123,10 +142,7 @@ def _answer(asked: Scenario, picture: DeltaGenerator) -> _Answer | InputError:
 
 def _work_out(answer: _Answer) -> None:
     """Work out what the rest of the page shows before any of it is sent; the answer keeps it."""
-    for plans in answer.found.tiers.values():
-        if plans:
-            _ = plans[0].cost
-    _ = answer.picture, answer.savings
+    _ = answer.facts, answer.kept, answer.picture, answer.savings
 
 
 def _let_it_draw(sent: float) -> None:
@@ -139,11 +155,11 @@ def _let_it_draw(sent: float) -> None:
 
 def _above(answer: _Answer) -> None:
     """Draw what stands above the meter: the verdict, what makes it fit, the three classes."""
-    _verdict(answer.asked, answer.shown, answer.best)
+    _verdict(answer)
     if answer.shown is not None and answer.shown.memory.fits is not True:
         _fixes(answer.shown, answer.savings)
     show_terms()
-    tiers(answer.found)
+    tiers(answer.found, answer.facts)
 
 
 def _below(answer: _Answer, parameters: Mapping[str, str]) -> None:
@@ -160,35 +176,39 @@ def _below(answer: _Answer, parameters: Mapping[str, str]) -> None:
     _link(answer.asked, parameters)
 
 
-def _verdict(asked: Scenario, answer: Estimate | None, best: Plan | None) -> None:
-    if answer is None:
-        model = numbers.plain(views.model_name(asked, language()))
-        load = numbers.plain(views.load(asked, language()))
-        text = words("verdict.none", model=model, load=load)
-        limits = limits_of(asked)
-        if limits != views.NO_LIMITS:
-            wanted = numbers.plain(views.limits_text(limits, language()))
-            text = sentences(language(), text, words("limits.none", limits=wanted))
-        days = run_of(buying())["train_days_limit"] if asked.is_training else None
-        if days:
-            said_days = numbers.significant(days, language(), 2)
-            text = sentences(language(), text, words("limits.none_in_time", most=said_days))
-        st.error(text, icon=STATE_ICONS["bad"])
+def _no_plan(asked: Scenario) -> None:
+    """Say that nothing does what is asked, and what was wanted of it."""
+    model = numbers.plain(views.model_name(asked, language()))
+    load = numbers.plain(views.load(asked, language()))
+    texts = [words("verdict.none", model=model, load=load)]
+    limits = limits_of(asked)
+    if limits != views.NO_LIMITS:
+        wanted = numbers.plain(views.limits_text(limits, language()))
+        texts.append(words("limits.none", limits=wanted))
+    days = run_of(buying())["train_days_limit"] if asked.is_training else None
+    if days:
+        most = numbers.significant(days, language(), 2)
+        texts.append(words("limits.none_in_time", most=most))
+    st.error(sentences(language(), *texts), icon=STATE_ICONS["bad"])
+
+
+def _verdict(answer: _Answer) -> None:
+    shown, best, kept = answer.shown, answer.best, answer.kept
+    if shown is None:
+        _no_plan(answer.asked)
         return
-    said = views.verdict(answer, language())
-    text, state = said.text, said.state
-    run = run_of(buying())
-    kept = views.limits_said(answer, limits_of(answer.scenario), language()) or views.run_said(
-        answer, run["train_tokens_b"], run["train_days_limit"], language()
-    )
+    said = views.verdict(shown, language())
+    texts, state = [said.text], said.state
     if kept is not None:
-        text = sentences(language(), text, kept.text)
+        texts.append(kept.text)
         if state == "good":
             state = kept.state
-    for notice in answer.assumptions:
-        if notice.code in ("layers_on_host", "experts_on_host"):
-            text = sentences(language(), text, numbers.plain(notice.text(language())))
-    if asked.hardware is None and best is not None:
+    texts += [
+        numbers.plain(notice.text(language()))
+        for notice in shown.assumptions
+        if notice.code in ("layers_on_host", "experts_on_host")
+    ]
+    if answer.asked.hardware is None and best is not None:
         goal = best.request.objective
         price = words(
             "verdict.cheapest" if goal in ("cost", "purchase") else "verdict.first",
@@ -196,9 +216,9 @@ def _verdict(asked: Scenario, answer: Estimate | None, best: Plan | None) -> Non
             date=numbers.date(best.cost.price_date, language()),
             objective=views.option("objective", goal, language()),
         )
-        text = sentences(language(), text, price)
+        texts.append(price)
     box = {"good": st.success, "tight": st.warning, "bad": st.error}[state]
-    box(text, icon=STATE_ICONS[state])
+    box(sentences(language(), *texts), icon=STATE_ICONS[state])
 
 
 SHOWN_FIXES = 3

@@ -550,6 +550,12 @@ def _limits() -> None:
         required=True,
         on_change=_currency_chosen,
     )
+    if language() == "zh" and buying().region == "any":
+        # Who reads this likely buys where cards are sold that nobody else gets.
+        st.button(
+            words("in_china"), key="in_china", type="tertiary", icon=":material/location_on:",
+            on_click=buy, kwargs={"region": "China"}, help=words("help.in_china"),
+        )  # fmt: skip
     _more("more_market", lambda: market([st.container()]))
 
 

@@ -439,6 +439,17 @@ def test_a_preset_leaves_nothing_of_another_behind() -> None:
     assert not {"ttft", "tps"} & query(other).keys()
 
 
+def test_who_reads_chinese_is_asked_whether_they_buy_in_china(language: str) -> None:
+    at = start(language)
+    asked = [b for b in at.button if b.key == "in_china"]
+    assert bool(asked) == (language == "zh")
+    for button in asked:
+        button.click()
+        healthy(at.run())
+        assert query(at)["reg"] == "China"
+        assert "in_china" not in [b.key for b in at.button]
+
+
 def test_a_class_says_what_a_buyer_must_know_of_the_cards(language: str) -> None:
     asked = {"model": "deepseek-ai/DeepSeek-R1", "precision": "fp8"}
     at = start(language, **link.encode(parse_scenario(asked)), cond="used", by="NVIDIA")

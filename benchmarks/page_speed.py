@@ -25,7 +25,7 @@ from tests.browser.conftest import CHROMIUM, SETTLED, serve  # noqa: E402
 SCRIPT = ROOT / "streamlit_app.py"
 VALUES = (12, 16, 20, 25, 32, 40, 50)
 VISITS = 7
-MOVES = 12
+MOVES = 20
 SLIDER = """
 import streamlit as st
 st.text(f"answer {st.select_slider('x', list(range(100)), 10, key='concurrency')}")

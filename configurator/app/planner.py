@@ -54,7 +54,7 @@ TINTS: Mapping[str, views.Tint] = {"error": "red", "warning": "orange", "info": 
 # Milliseconds from a slider to the new meter with a wait of 0, 15, 25 and 30 ms: 170, 140, 120, 111
 # (benchmarks/page_speed.py on two cores); longer ones gain little. The thread that sends needs its
 # turn in the interpreter first: without the pause for it one move in eight took over 160 ms.
-DRAWING_S = 0.03
+DRAWING_S = 0.027
 SENDING_S = 0.008
 
 

@@ -98,33 +98,13 @@ def _load_curve(
 def draw_picture(answer: Estimate, shown: Picture) -> None:
     """Draw the chosen picture below the choice; each is one more that every answer waits for."""
     which, (data, alt) = shown
-    say_it = bound_words()
-    seed("picture", which)
     with st.container(
         horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"
     ):
-        st.segmented_control(
-            words("picture"),
-            list(pictures(answer)),
-            format_func=lambda value: say_it(f"option.picture.{value}"),
-            key="picture",
-            required=True,
-            on_change=_chosen,
-            args=("picture",),
-            label_visibility="collapsed",
-        )
+        _choice("picture", words("picture"), which, pictures(answer))
         if isinstance(data, charts.LoadCurve):
-            seed("load_by", st.session_state["_load_by"])
-            st.segmented_control(
-                words("load_curve.by"),
-                list(curves.LOAD_BY),
-                format_func=lambda value: say_it(f"option.load_by.{value}"),
-                key="load_by",
-                required=True,
-                on_change=_chosen,
-                args=("load_by",),
-                label_visibility="collapsed",
-            )
+            held = st.session_state["_load_by"]
+            _choice("load_by", words("load_curve.by"), held, curves.LOAD_BY)
         else:
             seed("rule", _rule())
             st.toggle(
@@ -134,10 +114,28 @@ def draw_picture(answer: Estimate, shown: Picture) -> None:
                 on_change=_chosen,
                 args=("rule",),
             )
-    load = isinstance(data, charts.LoadCurve)
-    figure = charts.load_curve(data) if isinstance(data, charts.LoadCurve) else charts.curve(data)
-    st.plotly_chart(figure, key="load_curve" if load else "curve", alt=alt, config=charts.CONFIG)
-    st.caption(words("load_curve.help") if load else numbers.plain(alt))
+    if isinstance(data, charts.LoadCurve):
+        key, figure, below = "load_curve", charts.load_curve(data), words("load_curve.help")
+    else:
+        key, figure, below = "curve", charts.curve(data), numbers.plain(alt)
+    st.plotly_chart(figure, key=key, alt=alt, config=charts.CONFIG)
+    st.caption(below)
+
+
+def _choice(key: str, label: str, held: str, options: Sequence[str]) -> None:
+    """Show a choice among ``option.<key>.…``, kept as ``_<key>``."""
+    say_it = bound_words()
+    seed(key, held)
+    st.segmented_control(
+        label,
+        list(options),
+        format_func=lambda value: say_it(f"option.{key}.{value}"),
+        key=key,
+        required=True,
+        on_change=_chosen,
+        args=(key,),
+        label_visibility="collapsed",
+    )
 
 
 def _rule() -> bool:

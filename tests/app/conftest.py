@@ -11,6 +11,9 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
+from configurator import link
+from configurator.scenario import Scenario
+
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "streamlit_app.py"
 LOCALES = {"en": "en-US", "zh": "zh-CN"}
@@ -62,6 +65,19 @@ def query(at: AppTest) -> dict[str, str]:
     """Return the address bar's parameters."""
     return {name: values if isinstance(values, str) else values[-1]
             for name, values in at.query_params.items()}  # fmt: skip
+
+
+def verdict(at: AppTest) -> str:
+    """Return the coloured sentence."""
+    boxes = [*at.success, *at.warning, *at.error]
+    return next(box.value for box in boxes if "**" in box.value).replace("\\", "")
+
+
+def scenario(at: AppTest) -> Scenario:
+    """Return what the address asks; nothing of it may be wrong."""
+    found, problems = link.decode(query(at))
+    assert problems == []
+    return found
 
 
 @pytest.fixture(params=["en", "zh"])

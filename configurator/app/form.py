@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from configurator.memory.weights import PLAIN_BITS
 from configurator.scenario import (
     ConfigModel,
     CustomGpu,
@@ -77,6 +78,8 @@ def form_of(scenario: Scenario, before: Mapping[str, Any] | None = None) -> Form
         form |= scenario.inference.model_dump()
     if scenario.training is not None:
         form |= scenario.training.model_dump()
+        if form["method"] == "qlora" and form["precision"] in PLAIN_BITS:
+            form["precision"] = "nf4"
     hardware = scenario.hardware
     if hardware is None:
         form |= {"gpu": AUTO, "gpu_count": 1, "allow_cpu_offload": False}

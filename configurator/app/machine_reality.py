@@ -14,7 +14,7 @@ from configurator.app import machine_fit as fit
 from configurator.app import machine_view as view
 from configurator.app import views
 from configurator.app.links import planner_link
-from configurator.app.state import language, question, request_of, speed_limits, words
+from configurator.app.state import language, question, request_of, words
 from configurator.errors import InputError
 from configurator.gpu_readers import GpuReading
 from configurator.live import Snapshot
@@ -101,7 +101,7 @@ def _fit(asked: Scenario, gpus: Sequence[GpuReading], snapshot: Snapshot) -> Non
     hardware = placing.answer.scenario.hardware
     stand_in = hardware is not None and view.is_system_memory(hardware.gpu)
     if not stand_in:
-        kept = views.limits_said(placing.answer, speed_limits(), language())
+        kept = views.kept(placing.answer, request_of(asked), language())
         if kept is not None:
             text = sentences(language(), text, kept.text)
             state = kept.state if state == "good" else state

@@ -27,11 +27,9 @@ from configurator.app.state import (
     catalog_version,
     form,
     language,
-    limits_of,
     open_link,
     question,
     request_of,
-    run_of,
     words,
     write_link,
 )
@@ -80,14 +78,10 @@ class _Answer:
 
     @cached_property
     def kept(self) -> views.Verdict | None:
-        """Whether the estimate shown keeps the limits of speed or of days; None without any."""
+        """Whether the estimate shown keeps the limits asked for; None without any."""
         if self.shown is None:
             return None
-        run = run_of(buying())
-        limits = limits_of(self.shown.scenario)
-        return views.limits_said(self.shown, limits, language()) or views.run_said(
-            self.shown, run["train_tokens_b"], run["train_days_limit"], language()
-        )
+        return views.kept(self.shown, self.found.request, language())
 
     @cached_property
     def picture(self) -> Picture | None:
@@ -176,26 +170,20 @@ def _below(answer: _Answer, parameters: Mapping[str, str]) -> None:
     _link(answer.asked, parameters)
 
 
-def _no_plan(asked: Scenario) -> None:
+def _no_plan(found: Recommendation) -> None:
     """Say that nothing does what is asked, and what was wanted of it."""
+    asked = found.request.scenario
     model = numbers.plain(views.model_name(asked, language()))
     load = numbers.plain(views.load(asked, language()))
-    texts = [words("verdict.none", model=model, load=load)]
-    limits = limits_of(asked)
-    if limits != views.NO_LIMITS:
-        wanted = numbers.plain(views.limits_text(limits, language()))
-        texts.append(words("limits.none", limits=wanted))
-    days = run_of(buying())["train_days_limit"] if asked.is_training else None
-    if days:
-        most = numbers.significant(days, language(), 2)
-        texts.append(words("limits.none_in_time", most=most))
-    st.error(sentences(language(), *texts), icon=STATE_ICONS["bad"])
+    said = words("verdict.none", model=model, load=load)
+    text = sentences(language(), said, *views.wanted(found.request, language()))
+    st.error(text, icon=STATE_ICONS["bad"])
 
 
 def _verdict(answer: _Answer) -> None:
     shown, best, kept = answer.shown, answer.best, answer.kept
     if shown is None:
-        _no_plan(answer.asked)
+        _no_plan(answer.found)
         return
     said = views.verdict(shown, language())
     texts, state = [said.text], said.state

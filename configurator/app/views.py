@@ -13,7 +13,7 @@ from configurator.catalog import load_catalog
 from configurator.errors import InputError
 from configurator.estimate import Estimate, Input, Term
 from configurator.export.text import formula_text, symbol_name
-from configurator.recommend.request import DAY_S
+from configurator.recommend.request import DAY_S, Request
 from configurator.scenario import ConfigModel, CustomGpu, Scenario, SizeModel
 from configurator.words import clauses, listed, phrases, say, sentences, stop
 
@@ -271,6 +271,11 @@ Limits = tuple[float | None, float | None]
 NO_LIMITS: Limits = (None, None)
 
 
+def limits_asked(asked: Request) -> Limits:
+    """Return the limits of speed that a request sets for each user."""
+    return asked.ttft_s_limit, asked.user_tokens_per_s_limit
+
+
 def limits_text(limits: Limits, language: str) -> str:
     """Return the limits that are set, in words."""
     ttft_s, tokens_per_s = limits
@@ -290,9 +295,47 @@ def carries(scenario: Scenario, limits: Limits, language: str) -> str:
     return say("app.limits.card", language, count=numbers.count(most, language))
 
 
-def limits_said(answer: Estimate, limits: Limits, language: str) -> Verdict | None:
-    """Return whether an answer keeps the limits of speed, and how many users do; None without."""
-    if limits == NO_LIMITS or answer.scenario.is_training or answer.memory.fits is False:
+def wanted(asked: Request, language: str) -> list[str]:
+    """Return the limits of speed or of days that a request sets, as sentences."""
+    if asked.scenario.is_training:
+        if asked.train_days_limit is None:
+            return []
+        most = _days(asked.train_days_limit, language)
+        return [say("app.limits.none_in_time", language, most=most)]
+    said = []
+    limits = limits_asked(asked)
+    if limits != NO_LIMITS:
+        said.append(
+            say("app.limits.none", language, limits=numbers.plain(limits_text(limits, language)))
+        )
+    if (least := asked.output_tokens_per_s_limit) is not None:
+        said.append(say("app.limits.none_together", language, least=numbers.rate(least, language)))
+    return said
+
+
+def kept(answer: Estimate, asked: Request, language: str) -> Verdict | None:
+    """Return whether an answer keeps the limits asked for; None without any, or if it does not fit.
+
+    Serving: for how many users the limits of each hold, and whether all together get theirs.
+    Training: whether the run is done in time.
+    """
+    if answer.memory.fits is False:
+        return None
+    if answer.scenario.is_training:
+        return _run_said(answer, asked.train_tokens_b, asked.train_days_limit, language)
+    found = (
+        _limits_said(answer, limits_asked(asked), language),
+        _together_said(answer, asked.output_tokens_per_s_limit, language),
+    )
+    said = [verdict for verdict in found if verdict is not None]
+    if not said:
+        return None
+    state = "tight" if any(verdict.state == "tight" for verdict in said) else "good"
+    return Verdict(state, sentences(language, *(verdict.text for verdict in said)))
+
+
+def _limits_said(answer: Estimate, limits: Limits, language: str) -> Verdict | None:
+    if limits == NO_LIMITS:
         return None
     most = users_within(answer.scenario, *limits)
     values = {
@@ -305,19 +348,21 @@ def limits_said(answer: Estimate, limits: Limits, language: str) -> Verdict | No
     return Verdict("tight", say(key, language, **values))
 
 
-def run_said(
+def _together_said(answer: Estimate, least: float | None, language: str) -> Verdict | None:
+    rate = answer.performance.output_tokens_per_s
+    if least is None or rate is None:
+        return None
+    values = {"rate": numbers.rate(rate, language), "least": numbers.rate(least, language)}
+    if rate >= least:
+        return Verdict("good", say("app.limits.together", language, **values))
+    return Verdict("tight", say("app.limits.too_little", language, **values))
+
+
+def _run_said(
     answer: Estimate, tokens_b: float | None, most: float | None, language: str
 ) -> Verdict | None:
-    """Return whether a training run is done by when it should be; None where that is not asked.
-
-    Args:
-        answer: Of training.
-        tokens_b: Billions of tokens of the run.
-        most: Days that it may take.
-        language: Of the words.
-    """
     rate = answer.performance.train_tokens_per_s
-    if not (tokens_b and most and rate) or answer.memory.fits is False:
+    if not (tokens_b and most and rate):
         return None
     days = tokens_b * 1e9 / rate / DAY_S
     values = {"days": _days(days, language), "most": _days(most, language)}

@@ -61,6 +61,9 @@ def estimate(scenario: Scenario) -> Estimate:
     split = choose_split(scenario, arch, int(device.domain_size))
     precision = resolve_precision(scenario, arch)
     assumptions = [Notice(code, "info", values) for code, values in arch.assumptions]
+    if scenario.precision not in ("auto", precision):
+        stored = {"asked": scenario.precision, "precision": precision}
+        assumptions.append(Notice("quantised_base", "info", stored))
     warnings: list[Notice] = []
     if scenario.is_training:
         memory, kv, performance, terms = _training(

@@ -31,13 +31,18 @@ VOCAB_PADDING = 64
 
 
 def resolve_precision(scenario: Scenario, arch: Architecture) -> str:
-    """Return the precision that ``auto`` stands for: the checkpoint's own; of QLoRA's base NF4."""
-    if scenario.precision != "auto":
-        return scenario.precision
+    """Return what weights are stored in; ``auto`` stands for the checkpoint's own.
+
+    QLoRA's base is quantised, in NF4 where no other such precision is named: a wide one is what
+    it computes in (arXiv 2305.14314, section 3).
+    """
+    precision = scenario.precision
+    qlora = scenario.is_training and scenario.fitting.method == "qlora"
+    if precision != "auto" and not (qlora and precision in PLAIN_BITS):
+        return precision
     if arch.quantization:
         return arch.quantization.precision
-    adapters = scenario.is_training and scenario.fitting.method == "qlora"
-    return "nf4" if adapters else arch.native_precision
+    return "nf4" if qlora else arch.native_precision
 
 
 def wide_bits(precision: str, native: str) -> float:

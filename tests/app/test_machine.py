@@ -131,6 +131,15 @@ def test_a_link_says_at_once_whether_it_fits(language: str) -> None:
     assert "H100" in text
 
 
+def test_the_days_of_a_run_are_said_of_this_machine_too(language: str) -> None:
+    run = {**LINK, "t": "fine_tuning", "how": "qlora", "e": "transformers", "ckpt": "1", "tok": "1"}
+    for days, key in (("1", "too_late"), ("3,000", "in_time")):
+        with machine_of(CARD):
+            at = opened(language, {**run, "days": days.replace(",", "")})
+        says = say(f"app.limits.{key}", language, days="|", most=days).split("|")[0]
+        assert says in said(at)
+
+
 def test_what_has_to_stop_is_named(language: str) -> None:
     taken = busy(CARD, (7, 1.0, "bob"), (8, 14.0, "alice"))
     with machine_of(taken):

@@ -182,3 +182,19 @@ def test_a_class_without_a_plan_says_what_comes_nearest(language: str) -> None:
         plan = next(p for p in near if p.tier == tier)
         assert plan.name in card.replace("\\", "")
     assert "\\$" in cards[1]  # over the budget; a bare one would begin a formula
+
+
+def test_what_all_get_together_counts_for_cards_of_ones_own_choice_too(language: str) -> None:
+    one = {"m": "Qwen/Qwen3-8B", "w": "bf16", "n": "24", "g": "l40s", "c": "1"}
+    short = start(language, **one, all="5000")
+    assert short.warning
+    assert re.search(r"\*\*(Too little for all|总吞吐不足)", verdict(short))
+    assert start(language, **one, all="10").success
+    # Beside a limit of each user that holds, the broken one decides.
+    both = start(language, **one, all="5000", tps="5")
+    assert both.warning
+    assert re.search(r"Within your limits|在你的限制内", verdict(both))
+    # And where nothing gives so much, it is named.
+    none = start(language, **{"m": "Qwen/Qwen3-8B", "n": "1"}, all="900000")
+    assert none.error
+    assert re.search(r"900,000|90万", verdict(none))

@@ -11,6 +11,8 @@ import pytest
 
 from configurator.architecture import read_architecture, typical_architecture
 from configurator.errors import InputError
+from configurator.estimate import estimate
+from configurator.scenario import parse_scenario
 from tests.unit.model_configs import (
     DEEPSEEK_V2_LITE,
     DEEPSEEK_V3,
@@ -70,6 +72,29 @@ def test_typical_sizes(size: float) -> None:
     architecture = typical_architecture(size)
     assert architecture.parameters == pytest.approx(size * 1e9, rel=0.15 if size < 0.5 else 0.01)
     assert architecture.assumptions[0][0] == "typical_architecture"
+
+
+@pytest.mark.parametrize("size", [0.1, 1, 7, 8, 13, 20, 34, 65, 70, 123, 235, 405, 1000])
+def test_typical_sizes_can_be_split(size: float) -> None:
+    config = dict(typical_architecture(size).assumptions[0][1])
+    assert config["num_attention_heads"] % 8 == config["num_key_value_heads"] % 8 == 0
+    assert config["num_hidden_layers"] % 4 == 0
+
+
+@pytest.mark.parametrize(
+    ("size", "model"),
+    [(8, "meta-llama/Llama-3.1-8B"), (14, "Qwen/Qwen3-14B"), (32, "Qwen/Qwen3-32B"),
+     (70, "meta-llama/Llama-3.3-70B-Instruct"), (405, "meta-llama/Llama-3.1-405B")],
+)  # fmt: skip
+def test_typical_sizes_keep_a_cache_like_published_models(size: float, model: str) -> None:
+    def cache(of: Any) -> float:
+        asked = {"model": of, "precision": "bf16", "engine": "vllm",
+                 "hardware": {"gpu": "h200-sxm", "gpu_count": 8}}  # fmt: skip
+        answer = estimate(parse_scenario(asked))
+        assert answer.kv is not None
+        return answer.kv.bytes_per_token
+
+    assert cache({"parameters_b": size}) == pytest.approx(cache(model), rel=0.25)
 
 
 @pytest.mark.parametrize("size", [0, -1, 1e9, float("nan"), "7", None, True])

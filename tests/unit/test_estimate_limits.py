@@ -47,11 +47,15 @@ def test_copies_without_a_request_do_nothing() -> None:
     assert speed.output_tokens_per_s <= 1 / speed.tpot_s
 
 
-def test_qlora_means_four_bits_where_nothing_is_said() -> None:
+def test_qlora_means_four_bits_where_no_quantised_base_is_named() -> None:
     tuned = {"task": "fine_tuning", "training": {"method": "qlora"}}
     open_, stated = answer(**tuned), answer(precision="nf4", **tuned)
+    wide = answer(precision="bf16", **tuned)
     assert open_.precision == "nf4"
-    assert open_.memory == stated.memory
+    assert open_.memory == wide.memory == stated.memory
+    assert wide.precision == "nf4"
+    assert "quantised_base" in {notice.code for notice in wide.assumptions}
+    assert "quantised_base" not in {notice.code for notice in stated.assumptions}
 
 
 def test_an_empty_market_is_an_answer() -> None:

@@ -44,10 +44,19 @@ def _table() -> Mapping[str, Mapping[str, Any]]:
     return table["intervals"]
 
 
-def interval(engine: str, task: str) -> tuple[float, float]:
-    """Return the interval's ends relative to the estimate, e.g. ``(-0.03, 0.05)``."""
+def interval(engine: str, task: str, vendor: str) -> tuple[float, float]:
+    """Return the interval's ends relative to the estimate, e.g. ``(-0.03, 0.05)``.
+
+    On cards of a maker that no case is of, they are those of an engine without cases, or the
+    engine's own where that is further out.
+    """
     row = _table().get(key(engine, task))
-    return (row["low"], row["high"]) if row else DEFAULT[_kind(task)]
+    low, high = DEFAULT[_kind(task)]
+    if row is None:
+        return low, high
+    if vendor in row["vendors"]:
+        return row["low"], row["high"]
+    return min(low, row["low"]), max(high, row["high"])
 
 
 def from_residuals(residuals: Iterable[float]) -> tuple[float, float] | None:
@@ -74,13 +83,22 @@ def from_residuals(residuals: Iterable[float]) -> tuple[float, float] | None:
     return float(min(low, -LEAST)), float(max(high, LEAST))
 
 
-def write(residuals: Mapping[str, list[float]], today: date) -> Path:
-    """Write ``catalog/intervals.yaml`` and return its path."""
+def write(residuals: Mapping[str, Mapping[str, list[float]]], today: date) -> Path:
+    """Write ``catalog/intervals.yaml`` and return its path.
+
+    Args:
+        residuals: By :func:`key` and vendor.
+        today: The date that stands in the file.
+    """
     rows: dict[str, Any] = {}
-    for name, values in sorted(residuals.items()):
+    for name, by_vendor in sorted(residuals.items()):
+        values = [value for found in by_vendor.values() for value in found]
         ends = from_residuals(values)
         if ends is not None:
-            rows[name] = {"low": round(ends[0], 4), "high": round(ends[1], 4), "n": len(values)}
+            rows[name] = {
+                "low": round(ends[0], 4), "high": round(ends[1], 4), "n": len(values),
+                "vendors": sorted(by_vendor),
+            }  # fmt: skip
     text = (
         "# 90 % intervals of the memory needed, relative to the estimate. Written by\n"
         "# `configurator calibrate` from measured cases: device totals, reserved memory, and for\n"

@@ -174,14 +174,16 @@ def compare(cases: Iterable[Mapping[str, Any]]) -> tuple[list[Comparison], list[
     return found, failed
 
 
-def memory_residuals(cases: Iterable[Mapping[str, Any]]) -> dict[str, list[float]]:
-    """Return measured ÷ estimated − 1 of the device's memory, by engine and task.
+def memory_residuals(
+    cases: Iterable[Mapping[str, Any]],
+) -> dict[str, dict[str, list[float]]]:
+    """Return measured ÷ estimated − 1 of the device's memory, by engine and task and by vendor.
 
     A measured total or reserved memory is compared with its estimate, and inside the range that
     varying sample lengths span it counts as met. A measured cache capacity says by how much the
     memory that the engine needs beside its pool was missed.
     """
-    out: dict[str, list[float]] = {}
+    out: dict[str, dict[str, list[float]]] = {}
     for case in cases:
         try:
             answer = estimate(asked(case))
@@ -202,7 +204,8 @@ def memory_residuals(cases: Iterable[Mapping[str, Any]]) -> dict[str, list[float
             lost = pool * (1 - measured["kv.capacity_tokens"] / answer.kv.capacity_tokens)
             values.append(lost / memory.total_gib)
         name = intervals.key(answer.scenario.engine, answer.scenario.task)
-        out.setdefault(name, []).extend(values)
+        if values:
+            out.setdefault(name, {}).setdefault(answer.device.vendor, []).extend(values)
     return out
 
 

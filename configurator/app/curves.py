@@ -164,7 +164,7 @@ def need(scenario: Scenario) -> Need:
     else:
         held = held_memory(scenario, arch, device.memory_bytes, *ranks)
         required, budget = float(held.required), float(held.budget)
-    low, high = interval(scenario.engine, scenario.task)
+    low, high = interval(scenario.engine, scenario.task, device.vendor)
     gib = required / GIB
     return Need(gib, gib * (1 + low), gib * (1 + high), budget / GIB)
 

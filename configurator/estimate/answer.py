@@ -170,7 +170,7 @@ def _serving(
 ) -> tuple[Memory, Kv, Performance, list[Term]]:  # fmt: skip
     inference = scenario.serving
     _, kv_precision = served_precisions(scenario, arch)
-    low, high = interval(scenario.engine, scenario.task)
+    low, high = interval(scenario.engine, scenario.task, device.vendor)
     held = held_memory(
         scenario, arch, device.memory_bytes, split.tensor, split.pipeline, split.expert, split.data
     )
@@ -226,7 +226,7 @@ def _training(
         arch, precision, fitting, scenario.engine, split.tensor, split.pipeline, split.expert,
         split.data, device_bytes=device.memory_bytes,
     )  # fmt: skip
-    low, high = interval(scenario.engine, scenario.task)
+    low, high = interval(scenario.engine, scenario.task, device.vendor)
     # What batches of varying length make the allocator keep; it gives that back before it fails.
     kept = 0.0
     if scenario.varying_lengths:

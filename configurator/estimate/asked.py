@@ -98,10 +98,13 @@ def held_memory(
     """
     precision, kv = served_precisions(scenario, arch)
     hardware = scenario.hardware
-    offload = hardware is not None and hardware.allow_cpu_offload
+    margin = None
+    if hardware is not None and hardware.allow_cpu_offload:
+        vendor = device_of(hardware.gpu).vendor
+        margin = interval(scenario.engine, scenario.task, vendor)[1]
     return serving_memory(
         arch, precision, kv, scenario.engine, inference or scenario.serving, memory_bytes,
         tensor, pipeline, expert, data, with_mtp=holds_mtp(arch, scenario),
         version=scenario.engine_version,
-        offload_margin=interval(scenario.engine, scenario.task)[1] if offload else None,
+        offload_margin=margin,
     )  # fmt: skip

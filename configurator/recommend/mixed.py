@@ -346,7 +346,7 @@ def _way(base: Scenario, arch: Architecture, lineup: Mapping[str, int], catalog:
         return None
     load = _Load(
         base, arch, catalog, tuple(lineup), tuple(lineup.values()), precision, kv,
-        interval(base.engine, base.task)[1],
+        max(interval(base.engine, base.task, gpu.vendor)[1] for gpu in gpus),
     )  # fmt: skip
     found = [_equal(load)]
     if len(lineup) > 1 and base.engine in LAYER_ENGINES:

@@ -112,8 +112,8 @@ def _best(
         return None
     device = take(cards_of(catalog).device, np.repeat(place, len(splits)))
     tensor, pipeline, expert, data = splits.T
-    high = interval(base.engine, base.task)[1]
     card = catalog.gpu(gpu)
+    high = interval(base.engine, base.task, card.vendor)[1]
     for asked in precisions:
         here = base.model_copy(update={"precision": asked})
         precision, kv = served_precisions(here, arch)

@@ -99,8 +99,9 @@ def search(request: Request, catalog: Catalog, tiers: tuple[Tier, ...]) -> Searc
     parts = [_evaluate(v, n, arch, candidates, allowed[n], rows) for n, v in enumerate(variants)]
     found = parts[0] if len(parts) == 1 else _join(parts)
     if not request.accept_tight:
-        low_high = interval(request.scenario.engine, request.scenario.task)
-        need = found.required * (1 + low_high[1])
+        asked = request.scenario
+        high = [interval(asked.engine, asked.task, vendor)[1] for vendor in cards.device.vendor]
+        need = found.required * (1 + np.array(high)[rows.card[found.row]])
     else:
         need = found.required
     found = _with(found, need=need)

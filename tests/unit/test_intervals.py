@@ -7,7 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from configurator.intervals import ENOUGH, FEWEST, LEAST, from_residuals
+from configurator.estimate import estimate
+from configurator.estimate.records import Memory
+from configurator.intervals import ENOUGH, FEWEST, LEAST, from_residuals, interval
+from configurator.recommend import recommend
+from configurator.recommend.request import parse_request
+from configurator.scenario import parse_scenario
 
 RESIDUALS = st.lists(st.floats(-0.5, 0.5), min_size=FEWEST, max_size=60)
 
@@ -41,3 +46,32 @@ def test_few_cases_get_room_for_extremes_not_seen() -> None:
 def test_many_cases_speak_for_themselves() -> None:
     residuals = np.linspace(-0.1, 0.1, ENOUGH)
     assert from_residuals(residuals) == pytest.approx((-0.1, 0.1))
+
+
+def test_a_maker_without_cases_has_a_wider_interval() -> None:
+    for engine, task in (("vllm", "inference"), ("transformers", "training")):
+        low, high = interval(engine, task, "NVIDIA")
+        for vendor in ("AMD", "Intel", "custom"):
+            wide = interval(engine, task, vendor)
+            assert wide[0] <= low < high <= wide[1]
+            assert wide != (low, high)
+
+
+def test_every_question_uses_the_interval_of_its_card() -> None:
+    def answer(gpu: str) -> Memory:
+        asked = {"model": "Qwen/Qwen3-8B", "precision": "bf16", "engine": "vllm",
+                 "hardware": {"gpu": gpu, "gpu_count": 1}}  # fmt: skip
+        return estimate(parse_scenario(asked)).memory
+
+    measured, unmeasured = answer("h200-sxm"), answer("mi300x")
+    for memory, vendor in ((measured, "NVIDIA"), (unmeasured, "AMD")):
+        assert memory.required_high_gib / memory.required_gib - 1 == pytest.approx(
+            interval("vllm", "inference", vendor)[1]
+        )
+    # The ranking leaves the same room.
+    found = recommend(parse_request({
+        "scenario": {"model": "Qwen/Qwen3-32B", "precision": "bf16"}, "vendors": ["AMD"],
+    }))  # fmt: skip
+    plans = [plan for tier in found.tiers.values() for plan in tier]
+    assert plans
+    assert all(plan.estimate.memory.fits is True for plan in plans)

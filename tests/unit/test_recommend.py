@@ -226,7 +226,7 @@ def test_every_objective_ranks_by_itself(objective):
         "purchase": lambda p: p.cost.purchase.value,
         "per_million_tokens": lambda p: p.cost.per_million_tokens.value,
         "latency": lambda p: p.estimate.performance.ttft_s + 511 * p.estimate.performance.tpot_s,
-        "headroom": lambda p: p.estimate.memory.required_gib / p.estimate.memory.budget_gib,
+        "headroom": lambda p: p.estimate.memory.required_high_gib / p.estimate.memory.budget_gib,
         "energy": lambda p: p.cost.kwh_per_year / p.estimate.performance.output_tokens_per_s,
     }
     seen = [values[objective](plan) for plan in plans]

@@ -45,7 +45,7 @@ from configurator.link import share_url
 from configurator.recommend import Plan, Recommendation, break_points, tornado
 from configurator.recommend.request import Request
 from configurator.scenario import Scenario
-from configurator.words import clauses, labelled, listed, say, sentences
+from configurator.words import bracketed, clauses, labelled, listed, say, sentences
 
 SHOWN_PLANS = 5
 YEARS = (1, 2, 3, 4, 5)
@@ -328,30 +328,40 @@ def _files(plan: Plan, request: Request, tongue: str) -> None:
 
 def _cloud(plan: Plan, tongue: str) -> None:
     """Say what renting the same cards costs, and from when owning is cheaper."""
-    cost = plan.cost.to_dict(tongue)
-    rents = cost["cloud"]
+    cost, rented = plan.cost, plan.cost.to_dict(tongue)["cloud"]
     st.markdown(f"#### {words('purchase.cloud')}")
-    if not rents:
+    if not cost.rents:
         st.caption(words("purchase.cloud_none"))
         return
-    total = cost["total"]["amount"]
     rows = []
-    for name, rent in rents.items():
-        amount = rent.get("total", rent)
-        month = rent.get("break_even_month")
-        run = rent["run"]
+    for rent in cost.rents:
+        amounts = rented[rent.rental]
+        run, month, use = amounts["run"], rent.break_even_month, rent.break_even_utilisation
+        share = numbers.percent(rent.own_share, tongue)
+        if float(cost.staff.value):
+            without = numbers.percent(rent.own_share_without_staff, tongue)
+            share = bracketed(tongue, share, words("purchase.cloud_unstaffed", share=without))
         rows.append(
             {
-                words("purchase.cloud_how"): words(f"purchase.cloud_{name}"),
+                words("purchase.cloud_how"): words(f"purchase.cloud_{rent.rental}"),
+                words("purchase.cloud_hour"): money_range(amounts["per_gpu_hour"], tongue),
                 **({words("purchase.cloud_run"): money_range(run, tongue)} if run else {}),
-                words("purchase.cloud_rent", years=plan.terms.years): money_range(amount, tongue),
-                words("purchase.cloud_share"): f"{total / amount['amount']:.0%}",
-                words("purchase.cloud_even"): numbers.NONE
-                if month is None or month > 12 * plan.terms.years
-                else numbers.decimal(month, tongue, 1),
+                words("purchase.cloud_rent", years=plan.terms.years): money_range(amounts, tongue),
+                words("purchase.cloud_share"): share,
+                words("purchase.cloud_even"): numbers.decimal(month, tongue, 1)
+                if math.isfinite(month) else numbers.NONE,
+                words("purchase.cloud_use"): numbers.percent(use, tongue)
+                if math.isfinite(use) and rent.rental != "reserved" else numbers.NONE,
             }
-        )
+        )  # fmt: skip
     st.table(pd.DataFrame(rows), hide_index=True, border="horizontal")
+    note = words(
+        "purchase.cloud_note",
+        cards=numbers.plain(views.cards(plan.gpu_count, plan.gpu)),
+        busy=numbers.percent(cost.terms.utilisation, tongue),
+        date=numbers.date(min(rent.price.date for rent in cost.rents), tongue),
+    )
+    st.caption(note)
 
 
 # How an assumption's ends are written: as money, as a share, else as a number.

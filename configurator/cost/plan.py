@@ -127,6 +127,11 @@ class Rent:
     """The same cards rented for the same time.
 
     Attributes:
+        total: While the cards work; reserved: all the time.
+        break_even_month: From when on owning is cheaper; infinite: not within the years.
+        break_even_utilisation: Above which share of the time in use it is; infinite: at none.
+        own_share: Owning as a share of the rent.
+        own_share_without_staff: The same if whoever rents the cards needs the same people.
         run: Rented for the one training run that was asked about, whatever the years; None where
             no run is known.
     """
@@ -138,6 +143,7 @@ class Rent:
     break_even_month: float
     break_even_utilisation: float
     own_share: float
+    own_share_without_staff: float
     run: Range | None = None
 
 
@@ -241,6 +247,7 @@ class Cost:
             "break_even_month": _number(rent.break_even_month, 1),
             "break_even_utilisation": _number(rent.break_even_utilisation, 3),
             "own_share": _number(rent.own_share, 3),
+            "own_share_without_staff": _number(rent.own_share_without_staff, 3),
             "run": None if rent.run is None else self.amount(rent.run, rent.price.date),
             "sources": list(rent.price.sources), "notes": list(rent.price.notes),
         }  # fmt: skip
@@ -273,6 +280,7 @@ def plan_cost(
     price: Price | None = None,
     performance: Mapping[str, Any] | None = None,
     input_tokens: int = 0,
+    prefix_cache_share: float = 0.0,
     run_days: float | None = None,
     catalog: Catalog | None = None,
 ) -> Cost:
@@ -289,6 +297,7 @@ def plan_cost(
         performance: ``output_tokens_per_s`` or ``train_tokens_per_s`` of the deployment, and for
             the share of prompts ``requests_per_s`` and ``prefill_tokens_per_s``.
         input_tokens: Of one request.
+        prefix_cache_share: Of them, found in the prefix cache: they are read, but take no time.
         run_days: That one training run takes, where its length is known.
         catalog: Facts; the built-in ones if None.
 
@@ -305,15 +314,14 @@ def plan_cost(
         raise InputError("hardware.gpu", "no_power", gpu)
     card_w = card.tdp_w.value
     box = host_price(catalog, host or smallest_host(catalog, card.form_factor, gpu_count, gpu))
-    slots, step = box.host.slots, box.host.step
-    new = int(formulas.bought(gpu_count + spares, step, owned))
-    installed = new + min(owned, gpu_count + spares)
-    hosts = int(formulas.nodes(installed, slots))
-    new_hosts = 0 if price.with_host else int(formulas.nodes(new, slots))
     network = load_hosts(catalog).network
-    joined = box.host.id in network.hosts
-    ports = network.switch_ports.value
-    boxes = int(formulas.switches(installed, hosts, ports)) if joined else 0
+    new, installed, hosts, new_hosts, boxes = formulas.racked(
+        gpu_count + spares, owned, box.host.slots, box.host.step, network.switch_ports.value
+    )
+    if price.with_host:
+        new_hosts = 0
+    if box.host.id not in network.hosts:
+        boxes = 0
     switch = switch_price(catalog)
     switch_amount = switch.amount if switch else ZERO
 
@@ -345,7 +353,7 @@ def plan_cost(
     lived = factor_range(life).value if life else float(terms.years)
     kept = max(0.0, 1.0 - terms.years / lived)
     per_token, per_input, per_output = _per_token(
-        terms, raw, performance or {}, input_tokens, run_days
+        terms, raw, performance or {}, input_tokens, prefix_cache_share, run_days
     )
     return Cost(
         terms=terms,
@@ -427,6 +435,7 @@ def _per_token(
     sums: Totals,
     performance: Mapping[str, Any],
     input_tokens: int,
+    prefix_cache_share: float,
     run_days: float | None,
 ) -> tuple[Range | None, Range | None, Range | None]:
     """Cost per million tokens: all cost over outputs; and split by the time prompts take."""
@@ -442,7 +451,8 @@ def _per_token(
     prompt_rate = performance.get("prefill_tokens_per_s")
     if not (requests and prompt_rate and input_tokens):
         return per_output.scalar(), None, None
-    share = formulas.prompt_share(requests, input_tokens, prompt_rate)
+    fresh = input_tokens * (1 - prefix_cache_share)
+    share = formulas.prompt_share(requests, fresh, prompt_rate)
     read = formulas.tokens(requests * input_tokens, terms.utilisation, terms.years)
     return (
         per_output.scalar(),
@@ -457,7 +467,7 @@ def _rents(
     """Renting the cards in use for the same time; by the hour only while they work."""
     found = []
     years, busy = terms.years, terms.utilisation
-    purchase, total = float(own.purchase.value), float(own.total.value)
+    purchase, total, staff = (float(x.value) for x in (own.purchase, own.total, own.staff))
     idle_w = own.peak_w * terms.idle
     busy_kwh = formulas.energy_kwh_per_year(own.peak_w - idle_w, terms.pue.value)
     per_busy = float(busy_kwh * terms.tariff.value * years / (1 - terms.staff.value))
@@ -471,7 +481,7 @@ def _rents(
         always = formulas.rent(cards, price.amount, years, 1.0)
         months = years * formulas.MONTHS_PER_YEAR
         month = formulas.break_even_month(
-            purchase, (total - purchase) / months, amount.value / months
+            purchase, (total - purchase) / months, amount.value / months, months
         )
         # A reservation costs the same however little it is used: owning wins or it does not.
         use = (
@@ -486,7 +496,8 @@ def _rents(
         found.append(
             Rent(
                 rental, _cents(amount, terms.rate), _cents(price.amount, terms.rate), price,
-                float(month), use, total / float(amount.value), run,
+                float(month), use, total / float(amount.value),
+                (total - staff) / float(amount.value), run,
             )
         )  # fmt: skip
     return tuple(found)

@@ -361,7 +361,6 @@ class _Page:
         title = self.title("cloud_title", currency=self.currency)
         if not self.cost.rents:
             return f"{title}<p>{escape(self.say('no_cloud'))}</p>"
-        never = self.say("never")
         rows = []
         for rent in self.cost.rents:
             month, use = rent.break_even_month, rent.break_even_utilisation
@@ -370,8 +369,9 @@ class _Page:
                 self.say(f"rental.{rent.rental}"), self.money(rent.per_card_hour.value, cents=True),
                 *([self.money(rent.run.value)] if rent.run else []),
                 self.money(rent.total.value), self.span(rent.total),
-                text.decimal(month, self.language, 1) if math.isfinite(month) else never,
-                (percent(use, self.language) if math.isfinite(use) else never)
+                text.decimal(month, self.language, 1) if math.isfinite(month)
+                else self.say("never"),
+                (percent(use, self.language) if math.isfinite(use) else self.say("never_use"))
                 if hourly else text.NONE,
                 text.date(rent.price.date, self.language),
                 short_ids(self.facts.rent_sources[rent.rental]),

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from configurator.catalog import Catalog
+from configurator.cost import formulas
 from configurator.cost.hosts import load_hosts
 from configurator.cost.plan import Cost, plan_cost
 from configurator.estimate import Estimate
@@ -21,6 +22,7 @@ from configurator.recommend.plans import (
     Plan,
     Reason,
     Recommendation,
+    prompt_of,
 )
 from configurator.recommend.request import Request, catalog_for
 from configurator.recommend.search import (
@@ -127,11 +129,10 @@ def cost_of(
         ((t, h) for t, h in taken if count <= min(max(t.counts), t.max_nodes * h.slots)), taken[-1]
     )
     speed = answer.performance
-    inputs = 0 if answer.scenario.is_training else answer.scenario.serving.input_tokens
     cost = plan_cost(
         gpu.id, count, terms=tier_terms(request, tier, catalog), host=host.id, price=price,
-        owned=request.owned.get(gpu.id, 0), performance=asdict(speed), input_tokens=inputs,
-        catalog=catalog,
+        owned=request.owned.get(gpu.id, 0), performance=asdict(speed), catalog=catalog,
+        **prompt_of(answer.scenario),
     )  # fmt: skip
     return tier.id, cost
 
@@ -252,9 +253,12 @@ def _why(found: Search, place: int, mine: Ints, near: Ints) -> tuple[Reason, ...
         after = int(mine[place + 1])
         gap = float(sums.total.value[f.row[after]]) - total
         bought = float(rows.bought[row])
-        staff = 1 - float(found.terms[int(rows.tier[row])].staff.value)
+        rates = found.terms[int(rows.tier[row])]
+        carried = formulas.carried(
+            rates.years, rates.support.value, rates.resale.value, rates.staff.value
+        )
         if price is not None and bought > 0 and gap > 0:
-            until = float(price.amount.value) + gap * staff / bought
+            until = float(price.amount.value) + gap / carried / bought
             gpu = found.cards.gpus[int(rows.card[f.row[after]])]
             values = {"until": _money(found, until), "gpu": gpu.name, "currency": request.currency}
             out.append(Reason("why", "order", values))

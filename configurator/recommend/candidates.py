@@ -142,16 +142,15 @@ def rows_of(
                 need = count + extra + second
                 there = have.get(gpu.id, 0)
                 box = host_price(catalog, (host_for(catalog, tier, gpu, need) or largest).id)
-                new = int(formulas.bought(need, box.host.step, there))
-                installed = new + min(there, need)
-                machines = int(formulas.nodes(installed, box.host.slots))
+                new, installed, machines, new_machines, boxes = formulas.racked(
+                    need, there, box.host.slots, box.host.step, ports
+                )
                 pair = box.host.slots == 1 and installed <= gpu.domain_size
                 if machines > tier.max_nodes and not pair:
                     continue
-                boxes = int(formulas.switches(installed, machines, ports))
                 columns.append((
                     t, c, count, installed, new, machines,
-                    int(formulas.nodes(new, box.host.slots)),
+                    new_machines,
                     boxes if box.host.id in joined else 0, box.host.slots, box.host.host_w.value,
                     box.amount.low, box.amount.value, box.amount.high,
                     box.host.rack_units * machines, extra, second,

@@ -247,11 +247,10 @@ class Plan:
         """The bill of materials and the total."""
         performance = self.estimate.performance
         second = self.beside.gpu_count if self.beside else 0
-        inputs = 0 if self.scenario.is_training else self.scenario.serving.input_tokens
         return plan_cost(
             self.gpu, self.gpu_count + second, terms=self.terms, host=self.host,
             spares=self.asked_spares, owned=self.owned, price=self.price,
-            catalog=self.catalog, input_tokens=inputs, run_days=self.train_days,
+            catalog=self.catalog, run_days=self.train_days, **prompt_of(self.scenario),
             performance={
                 name: getattr(performance, name)
                 for name in (
@@ -296,6 +295,17 @@ class Plan:
             "scenario": self.scenario.model_dump(mode="json", exclude_none=True),
             "beside": self.beside.to_dict(language) if self.beside else None,
         }  # fmt: skip
+
+
+def prompt_of(scenario: Scenario) -> dict[str, Any]:
+    """Return what :func:`plan_cost` needs of the prompts; of training nothing."""
+    if scenario.is_training:
+        return {}
+    serving = scenario.serving
+    return {
+        "input_tokens": serving.input_tokens,
+        "prefix_cache_share": serving.prefix_cache_share or 0.0,
+    }
 
 
 def scenario_link(scenario: Scenario, request: Request, catalog: str = "") -> str:

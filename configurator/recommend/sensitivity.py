@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from configurator.cost import formulas
 from configurator.cost.hosts import load_hosts
 from configurator.cost.plan import plan_cost
 from configurator.cost.prices import factor_range, factor_usd
@@ -81,8 +82,9 @@ def tornado(plan: Plan) -> tuple[Swing, ...]:
     if hosts:
         ends = [sum(getattr(line.amount, e) for line in hosts) for e in ("low", "value", "high")]
         # Whatever is bought also carries its share of support, staff and resale.
-        carried = (1 + terms.support.value * terms.years) / (1 - terms.staff.value)
-        carried -= terms.resale.value
+        carried = formulas.carried(
+            terms.years, terms.support.value, terms.resale.value, terms.staff.value
+        )
         add("host_price", (ends[0], ends[2]), ends[1], lambda x: now + (x - ends[1]) * carried)
     tariffs = _entries(plan, "tariff")
     add("tariff", tariffs, terms.tariff.value,
@@ -135,7 +137,7 @@ def _entries(plan: Plan, kind: str) -> tuple[float, float]:
 class Step:
     """From this many users, or this much context, this many cards are needed.
 
-    ``gpu_count`` are cards installed, spares included; None where no count of the tier does it.
+    ``gpu_count`` are cards in use, as in a plan's name; None where no count of the tier does it.
     ``total`` is in the request's currency.
     """
 
@@ -212,7 +214,7 @@ def _fewest_cards(plan: Plan, axis: Axis, value: int) -> tuple[int | None, float
     total = found.sums.total.value[row]
     best = int(np.argmin(total))
     money = round(float(total[best]) * found.terms[0].rate, 2)
-    return int(found.rows.installed[row[best]]), money
+    return int(found.rows.count[row[best]]), money
 
 
 def cheaper_than_rent_at(plan: Plan, share: float = 1 / 3) -> dict[str, float | None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,6 +25,8 @@ from configurator.cost import (
 from configurator.cost.hosts import load_hosts
 from configurator.cost.prices import per_usd
 from configurator.errors import InputError
+from configurator.recommend import recommend
+from configurator.recommend.request import parse_request
 from configurator.recommend.tiers import load_tiers
 
 CATALOG = load_catalog()
@@ -163,6 +166,78 @@ def test_staff_is_its_share_of_all_cost():
     assert cost.staff.value == pytest.approx(cost.total.value * 0.25, rel=1e-6)
 
 
+def test_the_same_people_cost_the_same_every_year():
+    costs = [
+        plan_cost("l40s", 4, terms=make_terms(CATALOG, years=years, staff_share=0.25))
+        for years in (1, 3, 5)
+    ]
+    a_year = [cost.staff.value / cost.terms.years for cost in costs]
+    assert a_year == pytest.approx([a_year[0]] * 3, rel=1e-6)
+
+
+def test_more_of_the_purchase_moves_the_total_as_said():
+    terms = make_terms(
+        CATALOG, years=4, staff_share=0.2, support_share=0.08, resale_share=0.15, currency="USD"
+    )
+
+    def total(price: float) -> float:
+        mine = own_price(price, dt.date(2026, 11, 1))
+        return plan_cost("l40s", 4, terms=terms, price=mine).total.value
+
+    carried = formulas.carried(4, 0.08, 0.15, 0.2)
+    assert total(9000) - total(8000) == pytest.approx(4000 * carried, rel=1e-5)
+
+
+@pytest.mark.parametrize("gpu", ["h100-sxm", "l40s", "rtx-4090"])
+def test_owning_cards_never_costs_more(gpu: str):
+    for count in (1, 4, 8, 12):
+        totals = [plan_cost(gpu, count, owned=owned).total.value for owned in range(count + 1)]
+        assert totals == sorted(totals, reverse=True), (gpu, count)
+    assert plan_cost(gpu, 8, owned=8).purchase.value == 0
+
+
+def test_own_cards_leave_the_plans_that_there_were():
+    def plans(owned: int):
+        found = recommend(parse_request({
+            "scenario": {"model": "deepseek-ai/DeepSeek-R1", "engine": "sglang",
+                         "precision": "fp8"},
+            "gpus": ["h200-sxm"], "owned": {"h200-sxm": owned} if owned else {},
+        }))  # fmt: skip
+        return {tier: found[0].cost.total.value for tier, found in found.tiers.items() if found}
+
+    without, some = plans(0), plans(4)
+    assert without.keys() <= some.keys()
+    assert all(some[tier] <= without[tier] for tier in without)
+
+
+def test_break_even_beyond_the_years_or_all_of_the_time_is_none():
+    def on_demand(**terms: Any):
+        cost = plan_cost("h100-sxm", 8, terms=make_terms(CATALOG, **terms))
+        return next(rent for rent in cost.rents if rent.rental == "on_demand")
+
+    rarely = on_demand(years=1, utilisation=0.1)
+    assert math.isinf(rarely.break_even_month)
+    long = on_demand(years=5, utilisation=1.0)
+    assert long.break_even_month <= 60
+    assert long.break_even_utilisation <= 1
+    assert formulas.break_even_utilisation(120.0, 0.0, 100.0) == math.inf
+    staffed = on_demand(staff_share=0.25)
+    assert staffed.own_share_without_staff == pytest.approx(staffed.own_share * 0.75, rel=1e-3)
+
+
+def test_prompts_found_in_the_cache_take_no_time():
+    speed = {"output_tokens_per_s": 1000.0, "requests_per_s": 4.0, "prefill_tokens_per_s": 20_000.0}
+
+    def split(share: float):
+        return plan_cost("l40s", 1, performance=speed, input_tokens=4000, prefix_cache_share=share)
+
+    plain, cached = split(0.0), split(0.9)
+    whole = plain.per_million_tokens.value
+    # 80 % of the time goes into prompts without a cache, 8 % with nine tenths found in it.
+    assert plain.per_million_output_tokens.value == pytest.approx(whole * 0.2, rel=1e-3)
+    assert cached.per_million_output_tokens.value == pytest.approx(whole * 0.92, rel=1e-3)
+
+
 def test_break_even_month_and_utilisation_are_where_the_curves_cross():
     terms = make_terms(CATALOG, years=3, utilisation=0.9, staff_share=0.2)
     cost = plan_cost("h100-sxm", 8, terms=terms)
@@ -210,7 +285,8 @@ def test_own_cards_are_not_bought_and_own_prices_replace_the_catalog():
 
 
 def test_dict_has_the_contract_of_an_amount_and_every_date():
-    out = plan_cost("h100-sxm", 16, host="hgx", terms=make_terms(CATALOG, currency="CNY")).to_dict()
+    always = make_terms(CATALOG, currency="CNY", utilisation=1.0)
+    out = plan_cost("h100-sxm", 16, host="hgx", terms=always).to_dict()
     for name in ("purchase", "power", "total", "three_year_total", "depreciation_per_year"):
         assert set(out[name]) == {"amount", "low", "high", "currency", "price_date"}
         assert out[name]["currency"] == "CNY"

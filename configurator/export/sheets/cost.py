@@ -59,11 +59,10 @@ def _yearly(book: Book, name: str, end: str) -> str:
     hosting = f"{cells['peak_power']}/1000*{formulas.MONTHS_PER_YEAR}*{cells[f'hosting_{end}']}"
     support = f"{raw}*{cells[f'support_{end}']}"
     staff = cells[f"staff_{end}"]
-    years = cells["years"]
-    other = f"({raw}+({energy}+{hosting}+{support})*{years})"
+    other = f"({raw}/{formulas.WRITE_OFF_YEARS}+{energy}+{hosting}+{support})"
     return {
         "power": energy, "hosting": hosting, "support": support,
-        "staff": f"{other}*{staff}/(1-{staff})/{years}",
+        "staff": f"{other}*{staff}/(1-{staff})",
     }[name]  # fmt: skip
 
 

@@ -51,14 +51,14 @@ def write_rents(book: Book, sheet: Any, row: int) -> int:
         months = f"({years}*{formulas.MONTHS_PER_YEAR})"
         bought, own = cells["purchase_value"], cells["total_value"]
         saved = f"(({total}-({own}-{bought}))/{months})"
-        never = book.say("never").replace('"', '""')
+        never, at_none = (book.say(key).replace('"', '""') for key in ("never", "never_use"))
         figure = book.style(num_format="0.0", align="right")
         _result(
             book,
             sheet,
             row + 2,
             book.say("rent.month", rental=name),
-            f'=IF({saved}>0,{bought}/{saved},"{never}")',
+            f'=IF(AND({saved}>0,{saved}*{months}>={bought}),{bought}/{saved},"{never}")',
             figure,
             rent.break_even_month,
             never,
@@ -71,7 +71,8 @@ def write_rents(book: Book, sheet: Any, row: int) -> int:
                 f"*{cells['pue_value']}*{cells['tariff_value']}*{years}/(1-{staff}))"
             )
             formula = (
-                f'=IF({always}>{energy},({own}-{energy}*{busy})/({always}-{energy}),"{never}")'
+                f"=IF(AND({always}>{energy},{always}-{energy}>={own}-{energy}*{busy}),"
+                f'({own}-{energy}*{busy})/({always}-{energy}),"{at_none}")'
             )
             _result(
                 book,
@@ -81,7 +82,7 @@ def write_rents(book: Book, sheet: Any, row: int) -> int:
                 formula,
                 share,
                 rent.break_even_utilisation,
-                never,
+                at_none,
             )
             row += 1
         _result(

@@ -1,14 +1,21 @@
-"""How long one estimate takes, as a multiple of parsing the same scenario's JSON twenty times.
+"""How long one estimate takes, as a multiple of parsing the same scenario's JSON.
+
+What rests on it too: reading a config.json, and how many users are within limits, as multiples of
+one estimate.
 
 Run: python benchmarks/estimate_speed.py
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import statistics
 import time
 
+from configurator.architecture import read_architecture
+from configurator.capacity import users_within
+from configurator.catalog import load_catalog
 from configurator.estimate import estimate
 from configurator.scenario import parse_scenario
 
@@ -53,6 +60,13 @@ def main():
             f"{name}: estimate {1e3 * one:.3f} ms, parse {1e3 * parse:.3f} ms, "
             f"ratio {one / parse:.1f}"
         )
+        if scenario.is_training:
+            continue
+        config = load_catalog().model_config(scenario.model)
+        reading = timed(lambda config=config: read_architecture(config))
+        pace = itertools.count(1)  # another question each time: answers are kept
+        users = timed(lambda s=scenario, n=pace: users_within(s, 60.0, 1 / next(n)), 20)
+        print(f"  config read: {reading / one:.1f} estimates; users within: {users / one:.1f}")
 
 
 if __name__ == "__main__":

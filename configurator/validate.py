@@ -16,7 +16,7 @@ import numpy as np
 
 from configurator import intervals
 from configurator.errors import InputError
-from configurator.estimate import Estimate, estimate
+from configurator.estimate import Estimate, estimate, running_engine
 from configurator.scenario import Scenario, parse_scenario
 
 # Paths whose estimate carries an interval of its own, and where it stands.
@@ -203,7 +203,7 @@ def memory_residuals(
             pool = memory.kv_cache_gib + memory.spare_pool_gib
             lost = pool * (1 - measured["kv.capacity_tokens"] / answer.kv.capacity_tokens)
             values.append(lost / memory.total_gib)
-        name = intervals.key(answer.scenario.engine, answer.scenario.task)
+        name = intervals.key(running_engine(answer.scenario), answer.scenario.task)
         if values:
             out.setdefault(name, {}).setdefault(answer.device.vendor, []).extend(values)
     return out

@@ -14,8 +14,7 @@ from configurator.article import rule_of_thumb_gib
 from configurator.capacity import load as load_at
 from configurator.capacity import users_within
 from configurator.errors import InputError
-from configurator.estimate import architecture_of, device_of, held_memory
-from configurator.intervals import interval
+from configurator.estimate import architecture_of, device_of, held_memory, memory_interval
 from configurator.memory.training import training_memory
 from configurator.memory.weights import resolve_precision
 from configurator.parallelism import choose_split
@@ -164,7 +163,7 @@ def need(scenario: Scenario) -> Need:
     else:
         held = held_memory(scenario, arch, device.memory_bytes, *ranks)
         required, budget = float(held.required), float(held.budget)
-    low, high = interval(scenario.engine, scenario.task, device.vendor)
+    low, high = memory_interval(scenario, device.vendor)
     gib = required / GIB
     return Need(gib, gib * (1 + low), gib * (1 + high), budget / GIB)
 

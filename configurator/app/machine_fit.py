@@ -325,7 +325,7 @@ def _singles(placing: Placing, room: float, main_memory_gib: float) -> Iterator[
             if host > main_memory_gib:
                 continue
             found = Instead((saving.code,), saving.values, saving.scenario, needed, host)
-            hard = saving.code in ("weights_4bit", "qlora", "lora", "offload")
+            hard = saving.code in ("weights_4bit", "qlora", "lora", "offload", "offload_deepspeed")
             if hard:
                 last.append(found)
             else:

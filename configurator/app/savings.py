@@ -19,6 +19,7 @@ from configurator.levers import (
     runs_here,
 )
 from configurator.memory.serving import OFFLOADING
+from configurator.memory.training_state import as_run
 from configurator.scenario import Hardware, Scenario
 
 LEAST_SAVING_GIB = 0.05
@@ -115,7 +116,8 @@ def _training(answer: Estimate) -> Iterator[_Try]:
     ):  # fmt: skip
         yield one("shard_all", "sharding", "zero3" if scenario.engine == "deepspeed" else "fsdp")
     if fitting.offload == "none" and ("optimizer", scenario.engine) not in CANNOT_OFFLOAD:
-        yield one("offload", "offload", "optimizer")
+        handed = as_run(fitting, scenario.engine)[1] != "deepspeed"
+        yield one("offload_deepspeed" if handed else "offload", "offload", "optimizer")
     if fitting.micro_batch_size > 1:
         yield one("batch_one", "micro_batch_size", 1)
     if scenario.task != "fine_tuning" or scenario.engine in NO_ADAPTERS:

@@ -5,11 +5,14 @@ from configurator.estimate.asked import (
     architecture_of,
     device_of,
     held_memory,
+    memory_interval,
+    running_engine,
     served_precisions,
 )
 from configurator.estimate.records import Estimate, Input, Kv, Memory, Notice, Performance, Term
 
 __all__ = [
     "Estimate", "Input", "Kv", "Memory", "Notice", "Performance", "Term",
-    "architecture_of", "device_of", "estimate", "held_memory", "served_precisions",
+    "architecture_of", "device_of", "estimate", "held_memory", "memory_interval",
+    "running_engine", "served_precisions",
 ]  # fmt: skip

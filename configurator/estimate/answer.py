@@ -16,6 +16,7 @@ from configurator.estimate.asked import (
     device_of,
     held_memory,
     holds_mtp,
+    memory_interval,
     served_precisions,
 )
 from configurator.estimate.reasons import (
@@ -34,9 +35,9 @@ from configurator.estimate.records import (
     Performance,
     Term,
 )
-from configurator.intervals import interval
 from configurator.memory.kv_cache import KV_BITS, bytes_per_token
 from configurator.memory.training import TrainingMemory, training_memory
+from configurator.memory.training_state import as_run
 from configurator.memory.weights import resolve_precision, weight_table
 from configurator.parallelism import Split, choose_split
 from configurator.performance import ServingSpeed, TrainingSpeed, serving_speed, training_speed
@@ -151,7 +152,7 @@ def _memory(
         **gib,
         total_gib=whole,
         total_low_gib=whole * (1 + low),
-        total_high_gib=whole * (1 + high),
+        total_high_gib=min(whole * (1 + high), max(whole, capacity / GIB)),
         required_gib=need,
         required_low_gib=need_low,
         required_high_gib=need_high,
@@ -170,7 +171,7 @@ def _serving(
 ) -> tuple[Memory, Kv, Performance, list[Term]]:  # fmt: skip
     inference = scenario.serving
     _, kv_precision = served_precisions(scenario, arch)
-    low, high = interval(scenario.engine, scenario.task, device.vendor)
+    low, high = memory_interval(scenario, device.vendor)
     held = held_memory(
         scenario, arch, device.memory_bytes, split.tensor, split.pipeline, split.expert, split.data
     )
@@ -222,11 +223,16 @@ def _training(
     assumptions: list[Notice],
 ) -> tuple[Memory, None, Performance, list[Term]]:  # fmt: skip
     fitting = scenario.fitting
+    run, engine = as_run(fitting, scenario.engine)
+    if engine != scenario.engine:
+        assumptions.append(Notice(f"run_by_{engine}", "info", {}))
+    if run.offload != fitting.offload:
+        assumptions.append(Notice("all_offloaded", "info", {}))
     held: TrainingMemory = training_memory(
         arch, precision, fitting, scenario.engine, split.tensor, split.pipeline, split.expert,
         split.data, device_bytes=device.memory_bytes,
     )  # fmt: skip
-    low, high = interval(scenario.engine, scenario.task, device.vendor)
+    low, high = memory_interval(scenario, device.vendor)
     # What batches of varying length make the allocator keep; it gives that back before it fails.
     kept = 0.0
     if scenario.varying_lengths:

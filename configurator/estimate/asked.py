@@ -12,6 +12,7 @@ from configurator.device import Device, from_catalog, from_custom
 from configurator.intervals import interval
 from configurator.memory.kv_cache import resolve_kv_precision
 from configurator.memory.serving import ServingMemory, serving_memory
+from configurator.memory.training_state import as_run
 from configurator.memory.weights import resolve_precision
 from configurator.scenario import ConfigModel, CustomGpu, Inference, Scenario, SizeModel
 
@@ -80,6 +81,18 @@ def served_precisions(scenario: Scenario, arch: Architecture) -> tuple[str, str]
     return precision, kv
 
 
+def running_engine(scenario: Scenario) -> str:
+    """Return the engine that does the work, which training may leave to another."""
+    if not scenario.is_training:
+        return scenario.engine
+    return as_run(scenario.fitting, scenario.engine)[1]
+
+
+def memory_interval(scenario: Scenario, vendor: str) -> tuple[float, float]:
+    """Return the ends of a scenario's memory interval on a maker's cards, relative to the need."""
+    return interval(running_engine(scenario), scenario.task, vendor)
+
+
 def held_memory(
     scenario: Scenario, arch: Architecture, memory_bytes: Any, tensor: Any, pipeline: Any,
     expert: Any, data: Any, inference: Inference | None = None,
@@ -101,7 +114,7 @@ def held_memory(
     margin = None
     if hardware is not None and hardware.allow_cpu_offload:
         vendor = device_of(hardware.gpu).vendor
-        margin = interval(scenario.engine, scenario.task, vendor)[1]
+        margin = memory_interval(scenario, vendor)[1]
     return serving_memory(
         arch, precision, kv, scenario.engine, inference or scenario.serving, memory_bytes,
         tensor, pipeline, expert, data, with_mtp=holds_mtp(arch, scenario),

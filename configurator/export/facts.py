@@ -14,7 +14,7 @@ from configurator.cost.hosts import Sourced, load_hosts
 from configurator.cost.plan import host_price, switch_price
 from configurator.cost.terms import Source
 from configurator.engines import engine_constants
-from configurator.estimate import Estimate, Term
+from configurator.estimate import Estimate, Term, running_engine
 from configurator.export import text
 from configurator.intervals import FILE as INTERVALS
 from configurator.intervals import key as interval_key
@@ -559,7 +559,9 @@ def _speed_source(catalog: Catalog, language: str, sources: SourceList) -> str:
 def _method(answer: Estimate, catalog: Catalog, language: str, sources: SourceList) -> None:
     """Add what the intervals and the speed rest on: the fits to measured cases."""
     table = _head(catalog, INTERVALS)
-    row = table["intervals"].get(interval_key(answer.scenario.engine, answer.scenario.task))
+    row = table["intervals"].get(
+        interval_key(running_engine(answer.scenario), answer.scenario.task)
+    )
     key = "interval" if row else "interval_default"
     words = say(f"export.source.{key}", language, count=row["n"] if row else 0)
     sources.add(say("export.memory_interval", language), words, table["date"])

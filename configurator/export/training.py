@@ -20,7 +20,9 @@ from configurator.export.shell import (
     note,
     script,
 )
+from configurator.memory.training_state import as_run, zero_stage
 from configurator.parallelism import HOST_GPUS
+from configurator.scenario import Training
 from configurator.words import say
 
 OPTIMIZERS = {
@@ -29,30 +31,25 @@ OPTIMIZERS = {
     # transformers' Trainer has no Muon; the script says so.
     "muon": "adamw_torch",
 }  # fmt: skip
-ZERO_STAGE = {"none": 0, "ddp": 0, "zero1": 1, "zero2": 2, "zero3": 3, "fsdp": 3}
 DATA_FILE = "train.jsonl"
 
 
-def _uses_fsdp(answer: Estimate) -> bool:
-    """Whether PyTorch's FSDP2 shards; its own engine leaves whole copies to DDP."""
-    scenario = answer.scenario
-    own = scenario.engine == "fsdp" and scenario.fitting.sharding not in ("none", "ddp")
-    return scenario.fitting.sharding == "fsdp" or own
+def _run(answer: Estimate) -> tuple[Training, str]:
+    """Return how it trains, and which of ``transformers deepspeed fsdp`` does the work.
 
-
-def _uses_deepspeed(answer: Estimate) -> bool:
-    """Whether DeepSpeed runs: ZeRO, or states in main memory, which the Trainer alone cannot."""
-    scenario = answer.scenario
-    fitting = scenario.fitting
-    needed = fitting.sharding.startswith("zero") or fitting.offload != "none"
-    return not _uses_fsdp(answer) and (scenario.engine == "deepspeed" or needed)
+    FSDP that does not shard is plain DDP.
+    """
+    fitting, engine = as_run(answer.scenario.fitting, answer.scenario.engine)
+    if engine == "fsdp" and fitting.sharding in ("none", "ddp"):
+        engine = "transformers"
+    return fitting, engine
 
 
 def training_script(answer: Estimate, language: str = "en") -> str:
     """Return a transformers (and PEFT) training script: full, LoRA or QLoRA."""
-    fitting = answer.scenario.fitting
+    fitting, engine = _run(answer)
     adapters, qlora = fitting.method != "full", fitting.method == "qlora"
-    fsdp, deepspeed = _uses_fsdp(answer), _uses_deepspeed(answer)
+    fsdp, deepspeed = engine == "fsdp", engine == "deepspeed"
     mode = fitting.mixed_precision
     # FP32 shards gathered in BF16 are FSDP's master copy; DeepSpeed keeps its own.
     wide = mode in ("amp_bf16", "amp_fp16", "fp32") or (mode == "bf16_master" and not deepspeed)
@@ -207,10 +204,8 @@ def _arguments(answer: Estimate, fsdp: bool, deepspeed: bool) -> list[tuple[str,
 
 def deepspeed_config(answer: Estimate) -> dict[str, Any]:
     """Return DeepSpeed's configuration: ZeRO stage, offload, precision, batch."""
-    fitting = answer.scenario.fitting
-    # DeepSpeed offloads states from ZeRO-1 on and parameters with ZeRO-3.
-    least = {"none": 0, "optimizer": 1, "parameters": 3}[fitting.offload]
-    stage = max(ZERO_STAGE[fitting.sharding], least)
+    fitting, _ = _run(answer)
+    stage = zero_stage(fitting)
     zero: dict[str, Any] = {"stage": stage}
     if stage >= 1:
         zero |= {"overlap_comm": True, "contiguous_gradients": True}
@@ -237,10 +232,10 @@ def deepspeed_config(answer: Estimate) -> dict[str, Any]:
 
 def fsdp_config(answer: Estimate) -> dict[str, Any]:
     """Return the FSDP2 configuration that transformers' ``fsdp_config`` takes."""
-    fitting = answer.scenario.fitting
+    fitting, _ = _run(answer)
     return {
         "version": 2,
-        "reshard_after_forward": fitting.sharding in ("fsdp", "zero3"),
+        "reshard_after_forward": fitting.sharding == "fsdp",
         "auto_wrap_policy": "TRANSFORMER_BASED_WRAP",
         "cpu_offload": fitting.offload != "none",
         "activation_checkpointing": fitting.gradient_checkpointing,
@@ -328,9 +323,10 @@ def training_files(answer: Estimate, language: str = "en") -> tuple[Artifact, ..
         Artifact("train.sh", "bash", script(torchrun_line(answer, language=language))),
         Artifact("train.py", "python", training_script(answer, language)),
     ]
-    if _uses_fsdp(answer):
+    _, engine = _run(answer)
+    if engine == "fsdp":
         out.append(Artifact("fsdp.json", "json", _json(fsdp_config(answer))))
         out.append(Artifact("accelerate.yaml", "yaml", accelerate_config(answer, language)))
-    elif _uses_deepspeed(answer):
+    elif engine == "deepspeed":
         out.append(Artifact("deepspeed.json", "json", _json(deepspeed_config(answer))))
     return tuple(out)

@@ -30,11 +30,10 @@ from configurator.memory.training_state import (
     HALF,
     SHARDED_WEIGHTS,
     State,
+    as_run,
     autocasts_base,
     formats,
     largest_matrix,
-    offloaded,
-    running_engine,
     training_state,
     upcasts_base,
     zero_stage,
@@ -217,8 +216,7 @@ def _gathered(
     and gradients, stays reserved beside what computing reserves. For DeepSpeed see
     :mod:`configurator.memory.training_deepspeed`.
     """
-    on_host = offloaded(training, engine) == "parameters"
-    if training.sharding not in SHARDED_WEIGHTS and not on_host:
+    if training.sharding not in SHARDED_WEIGHTS:
         return 0.0 * tensor, 0.0 * tensor
     share = np.maximum(tensor, expert) if arch.is_moe else tensor
     each = float(profile.compute)
@@ -239,10 +237,10 @@ def _gathered(
         gathered = 2 * unit + ends + gradient
         largest = np.maximum(ends, unit)
         streams = largest if profile.frozen else largest + np.maximum(ends, gradient)
-        if on_host:  # the shard comes over as it is stored, then is cast
+        if training.offload == "parameters":  # the shard comes over as it is stored, then is cast
             stored = profile.compute if profile.frozen else formats(training, engine).weight
             streams = streams + largest * stored / profile.compute / np.asarray(data)
-    alone = (np.asarray(data) == 1) & (not on_host)
+    alone = (np.asarray(data) == 1) & (training.offload != "parameters")
     return np.where(alone, 0.0, gathered), np.where(alone, 0.0, streams)
 
 
@@ -269,7 +267,7 @@ def training_memory(
     Raises:
         InputError: The LoRA targets name no module of the model.
     """
-    engine = running_engine(training, engine)
+    training, engine = as_run(training, engine)
     scalar = all(np.ndim(x) == 0 for x in (tensor, pipeline, expert, data, device_bytes))
     tensor, pipeline = np.asarray(tensor, float), np.asarray(pipeline, float)
     expert, data = np.asarray(expert, float), np.asarray(data, float)

@@ -9,6 +9,7 @@ momentum (Megatron's default) one state.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -19,13 +20,15 @@ from configurator.architecture import Architecture
 from configurator.engines import constant
 from configurator.memory.activations import adapter_parameters
 from configurator.memory.weights import weight_table
-from configurator.scenario import Offload, Training
+from configurator.scenario import Sharding, Training
 
 HALF, WIDE = 2, 4
 SHARDED_WEIGHTS = ("zero3", "fsdp")
 SHARDED_GRADIENTS = ("zero2", "zero3", "fsdp")
 SHARDED_STATES = ("zero1", "zero2", "zero3", "fsdp")
 ZERO_STAGE = {"none": 0, "ddp": 0, "zero1": 1, "zero2": 2, "zero3": 3, "fsdp": 3}
+ZERO: Mapping[int, Sharding] = {1: "zero1", 2: "zero2", 3: "zero3"}
+FSDP_SHARDING: Mapping[Sharding, Sharding] = {"zero1": "zero2", "zero3": "fsdp"}
 OFFLOAD_STAGE = {"none": 0, "optimizer": 1, "parameters": 3}
 # PyTorch's caching allocator: blocks of 10 MiB and more come in multiples of 2 MiB, and a rest of
 # up to 1 MiB stays with its block (c10/cuda/CUDACachingAllocator.cpp: kMinLargeAlloc,
@@ -56,24 +59,25 @@ def zero_stage(training: Training) -> int:
     return max(ZERO_STAGE[training.sharding], OFFLOAD_STAGE[training.offload])
 
 
-def running_engine(training: Training, engine: str) -> str:
-    """Engine that does the work: the Trainer leaves ZeRO and offload to DeepSpeed, or to FSDP."""
-    if engine != "transformers":
-        return engine
-    if training.sharding == "fsdp":
-        return "fsdp"
-    needed = training.sharding.startswith("zero") or training.offload != "none"
-    return "deepspeed" if needed else engine
+def as_run(training: Training, engine: str) -> tuple[Training, str]:
+    """Return what a scenario comes to: how it shards and offloads, and which engine does it.
 
-
-def offloaded(training: Training, engine: str) -> Offload:
-    """What a run keeps in host memory.
-
-    FSDP knows one switch: parameters, gradients and states go together
-    (``torch.distributed.fsdp.CPUOffloadPolicy``).
+    FSDP runs what asks for it by engine or by sharding; it knows no ZeRO-1 (gradients go with
+    the states), and one switch for host memory, with which all goes there, sharded
+    (``torch.distributed.fsdp.CPUOffloadPolicy``). Other ZeRO and offload is DeepSpeed's, which
+    the Trainer hands them to. Megatron has its own. The generated code is written from the same.
     """
-    whole = engine == "fsdp" and training.offload != "none"
-    return "parameters" if whole else training.offload
+    sharding, offload = training.sharding, training.offload
+    if engine == "megatron":
+        return training, engine
+    if sharding == "fsdp" or engine == "fsdp":
+        engine, sharding = "fsdp", FSDP_SHARDING.get(sharding, sharding)
+        if offload != "none":
+            sharding, offload = "fsdp", "parameters"
+    elif engine == "deepspeed" or offload != "none" or sharding not in ("none", "ddp"):
+        engine, stage = "deepspeed", zero_stage(training)
+        sharding = ZERO[stage] if stage else sharding
+    return training.model_copy(update={"sharding": sharding, "offload": offload}), engine
 
 
 def formats(training: Training, engine: str) -> Formats:
@@ -306,10 +310,8 @@ def training_state(
     one = np.where((np.asarray(tensor) == 1) & (np.asarray(pipeline) == 1), 1.0, 0.0)
     base = base + slack * one
 
-    by: str = training.sharding
+    by = training.sharding
     zero = zero_stage(training) if engine == "deepspeed" else 0
-    if zero and by in ("none", "ddp"):
-        by = f"zero{zero}"
     split = np.maximum(1, np.asarray(data))
     weight_split = split if by in SHARDED_WEIGHTS else 1
     # ZeRO-1 keeps whole gradients only from one micro-batch to the next.
@@ -325,7 +327,7 @@ def training_state(
     if zero:
         buffers, reduction = _zero_buffers(arch, training, trainable, f.gradient, split)
     host = 0.0 * elements
-    place = offloaded(training, engine)
+    place = training.offload
     if place != "none":
         # ZeRO-Offload: 32-bit gradients follow the states to the host (arXiv 2101.06840).
         moves = parted or place == "parameters"
@@ -356,11 +358,11 @@ def training_state(
 def _buckets(training: Training, engine: str, trainable: Any, each: int, split: Any) -> Any:
     """Bytes of gradient buckets that live as long as the run.
 
-    DistributedDataParallel keeps its buckets beside the gradients (``gradient_as_bucket_view``
-    is off by default).
+    Copies on several ranks are DistributedDataParallel's, named or not. It keeps its buckets
+    beside the gradients (``gradient_as_bucket_view`` is off by default).
     """
     many = np.where(split > 1, 1.0, 0.0)
-    if training.sharding == "ddp" and engine != "megatron":
+    if training.sharding in ("none", "ddp") and engine in ("transformers", "fsdp"):
         return trainable * each * many
     return 0.0 * trainable * many
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from configurator.architecture import Architecture
 from configurator.device import Device
-from configurator.memory.training_state import offloaded
+from configurator.memory.training_state import as_run
 from configurator.performance.coefficients import coefficients, interval
 from configurator.performance.serving import NODE_BYTES_PER_S, _plain, first_rate
 from configurator.performance.steps import Coefficients, combine
@@ -80,6 +80,7 @@ def make_training_plan(
     expert: Any, data: Any,
 ) -> TrainingPlan:  # fmt: skip
     """Return cards, split and method as the formula needs them."""
+    training, _ = as_run(training, engine)
     domain = np.maximum(np.asarray(device.domain_size), 1)
     tensor_, data_ = np.asarray(tensor, dtype=float), np.asarray(data, dtype=float)
     fast = np.asarray(device.link_bytes_per_s)
@@ -102,7 +103,7 @@ def make_training_plan(
         float(training.method != "full"), float(training.method == "qlora"),
         float(training.sharding in ("zero3", "fsdp")), float(training.sharding.startswith("zero")),
         4.0 if wide else 2.0, 4.0 if wide else 2.0, float(autocast),
-        OPTIMIZER_BYTES[training.optimizer], float(offloaded(training, engine) == "parameters"),
+        OPTIMIZER_BYTES[training.optimizer], float(training.offload == "parameters"),
         float(training.offload != "none"),
     )  # fmt: skip
 

@@ -17,8 +17,7 @@ from configurator.cost.prices import Price, card_price, per_usd
 from configurator.cost.ranges import ZERO, Range
 from configurator.cost.terms import Terms, make_terms
 from configurator.errors import InputError
-from configurator.estimate import architecture_of, held_memory, served_precisions
-from configurator.intervals import interval
+from configurator.estimate import architecture_of, held_memory, memory_interval, served_precisions
 from configurator.memory.training import training_memory
 from configurator.memory.weights import resolve_precision
 from configurator.performance import serving_speed, training_speed
@@ -100,7 +99,7 @@ def search(request: Request, catalog: Catalog, tiers: tuple[Tier, ...]) -> Searc
     found = parts[0] if len(parts) == 1 else _join(parts)
     if not request.accept_tight:
         asked = request.scenario
-        high = [interval(asked.engine, asked.task, vendor)[1] for vendor in cards.device.vendor]
+        high = [memory_interval(asked, vendor)[1] for vendor in cards.device.vendor]
         need = found.required * (1 + np.array(high)[rows.card[found.row]])
     else:
         need = found.required

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -162,13 +160,3 @@ def test_a_recommended_plan_carries_those_it_was_asked_for() -> None:
     assert found.plans
     for plan in found.plans:
         assert users_within(plan.scenario, 2.0, 25.0) >= 40
-
-
-def test_quick() -> None:
-    users_within(serving(gpu="h200-sxm", count=8), 2.0, 20.0)
-    times = []
-    for number in range(20):
-        begin = time.perf_counter()
-        users_within(serving(gpu="h200-sxm", count=8), 2.0, 20.0 + number)
-        times.append(time.perf_counter() - begin)
-    assert np.median(times) < 0.02

@@ -6,6 +6,7 @@ import ast
 import json
 import re
 import subprocess
+from typing import get_args
 
 import pytest
 import yaml
@@ -13,7 +14,7 @@ import yaml
 from configurator.estimate import estimate
 from configurator.export import launch, serving, training
 from configurator.export.launch import artifacts
-from configurator.scenario import parse_scenario
+from configurator.scenario import Offload, Sharding, parse_scenario
 from configurator.techniques import techniques
 from configurator.words import messages
 from tests.unit.technique_cases import (
@@ -323,6 +324,40 @@ def test_deepspeed_stage_and_offload(sharding, stage):
     assert zero["offload_optimizer"]["device"] == "cpu"
     assert "offload_param" not in zero
     assert config["train_micro_batch_size_per_gpu"] == 3
+
+
+@pytest.mark.parametrize("offload", get_args(Offload))
+@pytest.mark.parametrize("sharding", get_args(Sharding))
+@pytest.mark.parametrize("engine", ["transformers", "deepspeed", "fsdp"])
+def test_the_files_run_what_the_memory_was_reckoned_for(engine, sharding, offload):
+    """Which engine, stage and offload: one rule for both, and said where it is not as asked."""
+
+    def asked(engine: str, sharding: str, offload: str):
+        return answer({
+            "model": "Qwen/Qwen3-8B", "task": "fine_tuning", "engine": engine,
+            "training": {"sharding": sharding, "offload": offload, "gradient_checkpointing": True},
+            "hardware": {"gpu": "h200-sxm", "gpu_count": 8},
+        })  # fmt: skip
+
+    found = asked(engine, sharding, offload)
+    files = {file.name: file.text for file in training.training_files(found)}
+    if "fsdp.json" in files:
+        config = json.loads(files["fsdp.json"])
+        ran = "fsdp"
+        stage = "fsdp" if config["reshard_after_forward"] else "zero2"
+        host = "parameters" if config["cpu_offload"] else "none"
+    elif "deepspeed.json" in files:
+        ran, zero = "deepspeed", json.loads(files["deepspeed.json"])["zero_optimization"]
+        stage = f"zero{zero['stage']}" if zero["stage"] else "none"
+        host = "parameters" if "offload_param" in zero else (
+            "optimizer" if "offload_optimizer" in zero else "none"
+        )  # fmt: skip
+    else:
+        ran, stage, host = ("fsdp" if engine == "fsdp" else "transformers"), "none", "none"
+    assert found.memory == asked(ran, stage, host).memory
+    codes = {notice.code for notice in found.assumptions}
+    assert (f"run_by_{ran}" in codes) == (ran != engine)
+    assert ("all_offloaded" in codes) == (host != offload)
 
 
 def test_an_optimizer_on_the_host_gets_its_threads():

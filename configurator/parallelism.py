@@ -166,11 +166,7 @@ def choose_split(scenario: Scenario, arch: Architecture, domain_size: int) -> Sp
             tensor = max((t for t in legal_tensor_sizes(arch, most) if room % t == 0), default=1)
     if pipeline is None:
         left = count // (tensor * (data or 1))
-        spread = scenario.engine in ("transformers", "llama_cpp") and not scenario.is_training
-        wanted = left if (spread or not scenario.is_training) and data is None else 1
-        pipeline = max(1, min(wanted, arch.num_layers))
-        if data is not None and not scenario.is_training:
-            pipeline = max(1, min(left, arch.num_layers))
+        pipeline = 1 if scenario.is_training else max(1, min(left, arch.num_layers))
     if data is None:
         data = max(1, count // (tensor * pipeline))
     split = Split(tensor, pipeline, hardware.expert_parallel or 1, data)

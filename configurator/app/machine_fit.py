@@ -21,11 +21,13 @@ from configurator.app.machine_view import (
 )
 from configurator.app.presets import ladder
 from configurator.app.savings import savings
+from configurator.catalog import load_catalog
 from configurator.errors import InputError
 from configurator.estimate import Estimate, architecture_of, estimate
 from configurator.gpu_readers import GpuReading
 from configurator.memory.serving import visible_bytes
-from configurator.recommend import what_runs
+from configurator.recommend import ways
+from configurator.recommend.candidates import cards_of
 from configurator.scenario import CustomGpu, Hardware, Scenario
 from configurator.units import GIB
 from configurator.words import say, sentences
@@ -414,19 +416,22 @@ def _models(placing: Placing, room: float) -> Iterator[Instead]:
     assert hardware is not None
     if scenario.is_training or isinstance(hardware.gpu, CustomGpu):
         return
+    if hardware.gpu not in cards_of(load_catalog()).places:
+        return
+    cards = {hardware.gpu: hardware.gpu_count}
     size = architecture_of(scenario).parameters
     shown = 0
     for model in reversed(ladder()):
         if architecture_of(scenario.model_copy(update={"model": model})).parameters >= size:
             continue
-        bare = scenario.model_copy(update={"hardware": None, "precision": "auto"})
-        for runs in what_runs(hardware.gpu, hardware.gpu_count, bare, [model]):
-            needed = _needs(runs.scenario, room)
+        bare = scenario.model_copy(update={"model": model, "hardware": None})
+        for way in ways(cards, bare, (bare.engine,), free_bytes=room * GIB):
+            needed = _needs(way.scenario, room)
             if needed is None:
                 continue
-            name = views.model_name(runs.scenario, "en")
-            said = {"model": name, "precision": runs.precision}
-            yield Instead(("model",), said, runs.scenario, needed)
+            name = views.model_name(way.scenario, "en")
+            said = {"model": name, "precision": way.precision}
+            yield Instead(("model",), said, way.scenario, needed)
             shown += 1
         if shown == SHOWN_MODELS:
             return

@@ -135,7 +135,7 @@ def _slow(performance: Performance) -> Iterator[Notice]:
         yield Notice("slow_start", "warning", {"seconds": performance.ttft_s})
 
 
-def _fits(required: float, low: float, high: float, budget: float) -> Fits:
+def _fits(required: float, high: float, budget: float) -> Fits:
     if high <= budget:
         return True
     return "tight" if required <= budget else False
@@ -159,7 +159,7 @@ def _memory(
         capacity_gib=capacity / GIB,
         budget_gib=room,
         headroom_gib=room - need,
-        fits=_fits(need, need_low, need_high, room),
+        fits=_fits(need, need_high, room),
         host_gib=float(host) / GIB,
         phase=phase,
     )

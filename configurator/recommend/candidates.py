@@ -145,8 +145,7 @@ def rows_of(
                 new, installed, machines, new_machines, boxes = formulas.racked(
                     need, there, box.host.slots, box.host.step, ports
                 )
-                pair = box.host.slots == 1 and installed <= gpu.domain_size
-                if machines > tier.max_nodes and not pair:
+                if machines > tier.max_nodes:
                     continue
                 columns.append((
                     t, c, count, installed, new, machines,

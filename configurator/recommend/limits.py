@@ -115,7 +115,7 @@ def _power(request: Request, tier: Tier) -> float | None:
     return None if tier.max_power_w is None else tier.max_power_w.value
 
 
-def score_of(request: Request, rows: Rows, sums: Totals, found: Found) -> Floats:
+def score_of(request: Request, sums: Totals, found: Found) -> Floats:
     """What ranks candidates, less is better."""
     row = found.row
     total: Floats = sums.total.value[row]

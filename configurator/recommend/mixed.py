@@ -1,4 +1,4 @@
-"""Cards of several kinds that are there: what runs on them, how split, and what to add.
+"""Cards that are there, of one kind or several: what runs on them, how split, and what to add.
 
 Three ways to share a model are known, each with its own rule:
 
@@ -13,7 +13,7 @@ Three ways to share a model are known, each with its own rule:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any, Literal
 
@@ -31,7 +31,6 @@ from configurator.memory.weights import weight_table
 from configurator.parallelism import HOST_GPUS
 from configurator.performance import serving_speed
 from configurator.recommend.candidates import cards_of, split_rules, splits_of, take
-from configurator.recommend.owned import LONGEST, most_that_fits, plain_fields
 from configurator.recommend.request import Request, catalog_for
 from configurator.recommend.search import NATIVE_FIRST, card_id, card_prices
 from configurator.scenario import Hardware, Inference, Scenario
@@ -43,6 +42,7 @@ LAYER_ENGINES = ("llama_cpp", "vllm")
 COUNTS = (*range(1, 9), 10, 12, 16, 24, 32, 48, 64)
 ADDED = (1, 2, 3, 4, 6, 8)
 SHOWN_UPGRADES = 3
+LONGEST = 1 << 24  # tokens, of a model that names no limit
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,10 @@ class Way:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""
-        return plain_fields(self) | {"cards": dict(self.cards), "layers": list(self.layers)}
+        return {field.name: getattr(self, field.name) for field in fields(self)} | {
+            "scenario": self.scenario.model_dump(mode="json", exclude_none=True),
+            "cards": dict(self.cards), "layers": list(self.layers),
+        }  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -153,6 +156,8 @@ def ways(
     engines: Sequence[str] = (),
     precisions: Sequence[str] = NATIVE_FIRST,
     catalog: Catalog | None = None,
+    *,
+    free_bytes: float = np.inf,
 ) -> tuple[Way, ...]:
     """Return how own cards carry a load: for each engine the best at the first precision that fits.
 
@@ -165,6 +170,7 @@ def ways(
         engines: To try; the scenario's own and llama.cpp if empty.
         precisions: Of the weights, in this order; llama.cpp takes its own format of as many bits.
         catalog: Facts; the built-in ones if None.
+        free_bytes: Of each card, beside what runs there already; only this much is given out.
 
     Raises:
         InputError: Training, a card that cannot be used, or a model that is not known.
@@ -180,7 +186,9 @@ def ways(
             base = scenario.model_copy(
                 update={"engine": engine, "precision": asked, "hardware": None}
             )
-            here = [_way(base, arch, lineup, catalog) for lineup in _lineups(cards, catalog)]
+            here = [
+                _way(base, arch, line, catalog, free_bytes) for line in _lineups(cards, catalog)
+            ]
             fitting = [draft for draft in here if draft is not None]
             if fitting:
                 found.append(max(fitting, key=lambda draft: draft.rate).tell())
@@ -301,6 +309,7 @@ class _Load:
     precision: str
     kv_precision: str
     high: float
+    free_bytes: float
 
     @property
     def total(self) -> int:
@@ -320,6 +329,10 @@ class _Load:
              data: Any) -> Any:  # fmt: skip
         return held_memory(self.base, self.arch, memory, tensor, pipeline, expert, data, load)
 
+    def budget(self, held: Any) -> Any:
+        """Bytes that a card may give: the engine's share, no more than is free."""
+        return np.minimum(held.budget, self.free_bytes)
+
     def speed(self, tokens: Any, tensor: Any, pipeline: Any, expert: Any, data: Any, *,
               places: Any = None) -> Any:  # fmt: skip
         """Speed of each kind of card, were all of it; or of the cards at ``places``."""
@@ -333,20 +346,22 @@ class _Load:
         return self.base.serving.model_copy(update={"concurrency": users, "input_tokens": tokens})
 
 
-def _way(base: Scenario, arch: Architecture, lineup: Mapping[str, int], catalog: Catalog
-         ) -> _Draft | None:  # fmt: skip
+def _way(
+    base: Scenario, arch: Architecture, lineup: Mapping[str, int], catalog: Catalog,
+    free_bytes: float = np.inf,
+) -> _Draft | None:  # fmt: skip
     """Return the faster of equal shares and layers by memory on all cards of a set, if one fits."""
     precision, kv = served_precisions(base, arch)
     gpus = [catalog.gpu(gpu) for gpu in lineup]
     if any(load_hosts(catalog).refusal(gpu, base, arch, precision) for gpu in gpus):
         return None
     # What cannot hold the layers need not be reckoned through.
-    there = sum(gpu.memory_bytes * lineup[gpu.id] for gpu in gpus)
+    there = sum(min(gpu.memory_bytes, free_bytes) * lineup[gpu.id] for gpu in gpus)
     if there < weight_table(arch, precision, base.engine).layer_total:
         return None
     load = _Load(
         base, arch, catalog, tuple(lineup), tuple(lineup.values()), precision, kv,
-        max(interval(base.engine, base.task, gpu.vendor)[1] for gpu in gpus),
+        max(interval(base.engine, base.task, gpu.vendor)[1] for gpu in gpus), free_bytes,
     )  # fmt: skip
     found = [_equal(load)]
     if len(lineup) > 1 and base.engine in LAYER_ENGINES:
@@ -365,7 +380,7 @@ def _equal(load: _Load) -> _Draft | None:
     smallest = float(np.min(load.memory))
     held = load.held(serving, smallest, *splits.T)
     shape = (len(splits),)
-    room = np.broadcast_to(held.budget - held.required * (1 + load.high), shape)
+    room = np.broadcast_to(load.budget(held) - held.required * (1 + load.high), shape)
     fitting = np.flatnonzero(room >= 0)
     if not len(fitting):
         return None
@@ -386,10 +401,10 @@ def _equal(load: _Load) -> _Draft | None:
 
     def fits(users: int, count: int) -> bool:
         one = load.held(load.load(users, count), smallest, *split)
-        return bool(one.required * (1 + load.high) <= one.budget)
+        return bool(one.required * (1 + load.high) <= load.budget(one))
 
     one = load.held(serving, smallest, *split)
-    left = float(one.budget - one.required)
+    left = float(load.budget(one) - one.required)
     figures = (
         float(of_slowest(speed.ttft_s, np.max)[best]),
         float(of_slowest(speed.tpot_s, np.max)[best]), float(rates[best]),
@@ -410,7 +425,8 @@ def _room_for_layers(load: _Load, serving: Inference) -> tuple[Any, Any, Any]:
     two = load.held(serving, memory, 1.0, float(-(-count // 2)), 1.0, 1.0)
     first, second = (np.broadcast_to(x.required, memory.shape) for x in (one, two))
     layer = (second - first) * (1 + load.high)
-    return first * (1 + load.high) - layer, layer, np.broadcast_to(one.budget, memory.shape)
+    budget = np.broadcast_to(load.budget(one), memory.shape)
+    return first * (1 + load.high) - layer, layer, budget
 
 
 def _shares(load: _Load, serving: Inference) -> tuple[int, ...] | None:
@@ -465,14 +481,32 @@ def _by_layers(load: _Load) -> _Draft | None:
     return _Draft(*figures, tell)
 
 
+def _most_that_fits(fits: Callable[[int], bool], least: int, limit: int = LONGEST) -> int:
+    """Return the largest number that fits, given that ``least`` does; doubling, then halving.
+
+    The answer is exact to 1/256 of it.
+    """
+    low, high = max(1, least), max(2, 2 * least)
+    while high < limit and fits(high):
+        low, high = high, high * 2
+    high = min(high, limit + 1)
+    while high - low > max(1, low // 256):
+        middle = (low + high) // 2
+        if fits(middle):
+            low = middle
+        else:
+            high = middle
+    return min(low, limit)
+
+
 def _told(
     load: _Load, how: Split, split: Any, layers: tuple[int, ...], fits: Any, left: float,
     ttft_s: float, tpot_s: float, rate: float,
 ) -> Way:  # fmt: skip
     """Return a way with the most users and the longest context that it carries."""
     serving, limit = load.base.serving, load.arch.context_length or LONGEST
-    users = most_that_fits(lambda n: fits(n, serving.input_tokens), serving.concurrency)
-    prompt = most_that_fits(lambda n: fits(1, n), serving.input_tokens, limit)
+    users = _most_that_fits(lambda n: fits(n, serving.input_tokens), serving.concurrency)
+    prompt = _most_that_fits(lambda n: fits(1, n), serving.input_tokens, limit)
     tensor, pipeline, expert, data = (int(x) for x in split)
     scenario = load.base
     if len(load.kinds) == 1:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from configurator.architecture import Architecture
 from configurator.catalog import Catalog
@@ -95,7 +94,7 @@ def search(request: Request, catalog: Catalog, tiers: tuple[Tier, ...]) -> Searc
     rules = split_rules(arch, request.scenario.engine, request.scenario.is_training)
     candidates = candidates_of(catalog, rows, rules)
     variants = variants_of(request, arch)
-    parts = [_evaluate(v, n, arch, candidates, allowed[n], rows) for n, v in enumerate(variants)]
+    parts = [_evaluate(v, n, arch, candidates, allowed[n]) for n, v in enumerate(variants)]
     found = parts[0] if len(parts) == 1 else _join(parts)
     if not request.accept_tight:
         asked = request.scenario
@@ -103,7 +102,7 @@ def search(request: Request, catalog: Catalog, tiers: tuple[Tier, ...]) -> Searc
         need = found.required * (1 + np.array(high)[rows.card[found.row]])
     else:
         need = found.required
-    found = _with(found, need=need)
+    found = replace(found, need=need)
     limits = limits_of(request, tiers, terms, rows, sums, found)
     distance = np.zeros(len(found.row))
     broken = np.zeros(len(found.row), dtype=np.intp)
@@ -115,7 +114,7 @@ def search(request: Request, catalog: Catalog, tiers: tuple[Tier, ...]) -> Searc
     feasible = found.legal & (broken == 0)
     return Search(
         request, catalog, tiers, terms, cards, rows, prices, rejected, arch, variants, found, sums,
-        limits, feasible, distance, broken, score_of(request, rows, sums, found), beside,
+        limits, feasible, distance, broken, score_of(request, sums, found), beside,
     )  # fmt: skip
 
 
@@ -320,9 +319,8 @@ def variants_of(request: Request, arch: Architecture) -> tuple[Variant, ...]:
 
 
 def _evaluate(
-    variant: Variant, number: int, arch: Architecture, candidates: Candidates, rows_in: Flags,
-    rows: Rows,
-) -> Found:  # fmt: skip
+    variant: Variant, number: int, arch: Architecture, candidates: Candidates, rows_in: Flags
+) -> Found:
     """Memory of every allowed candidate, speed of those that fit."""
     scenario, precision = variant.scenario, variant.precision
     legal = rows_in[candidates.row]
@@ -378,11 +376,6 @@ def _evaluate(
 def _join(parts: Sequence[Found]) -> Found:
     names = Found.__dataclass_fields__
     return Found(**{n: np.concatenate([getattr(part, n) for part in parts]) for n in names})
-
-
-def _with(found: Found, **changes: NDArray[Any]) -> Found:
-    names = Found.__dataclass_fields__
-    return Found(**{n: changes.get(n, getattr(found, n)) for n in names})
 
 
 def best_of_groups(search: Search, among: Flags, score: Floats) -> Ints:

@@ -34,7 +34,7 @@ from configurator.app.machine_view import (
     tile,
     with_system_memory,
 )
-from configurator.estimate import estimate
+from configurator.estimate import architecture_of, estimate
 from configurator.gpu_readers import MESSAGES, GpuReading, Problem
 from configurator.live import Probe, Snapshot
 from configurator.processes import GpuProcess, propose_scenario
@@ -409,6 +409,32 @@ def test_main_memory_that_is_not_there_is_not_offered(language: str) -> None:
     assert numbers.gib(host, language) in instead_text(offered[0], language)
     assert not [c for c in instead(placing, 128.0) if c.codes == ("main_memory",)]
     assert [c for c in instead(placing, host + 1) if c.codes == ("main_memory",)]
+
+
+@pytest.mark.parametrize("engine", ["vllm", "transformers", "llama_cpp"])
+def test_smaller_models_run_beside_what_holds_the_cards(engine: str) -> None:
+    """Few enough cards, split so and of so many bits that each fits into what is free."""
+    cards = [busy(replace(CARD, index=i), (i + 1, 14.0, "a")) for i in range(2)]
+    placing = place(asked(m="deepseek-ai/DeepSeek-R1", e=engine), cards)
+    assert placing is not None
+    found = instead(placing, 8.0)
+    assert [change.codes for change in found] == [("model",)] * 3
+    sizes = [architecture_of(change.scenario).parameters for change in found]
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[0] > 8e9
+    for change in found:
+        after = place(change.scenario, cards)
+        assert after is not None
+        assert after.state == "now"
+
+
+def test_a_card_without_every_figure_is_answered_all_the_same() -> None:
+    """No power of the L2 is known: which other models run there is not, but the plan is placed."""
+    card = replace(CARD, name="NVIDIA L2", catalog_id="l2")
+    placing = place(asked(m="deepseek-ai/DeepSeek-R1"), [card])
+    assert placing is not None
+    assert placing.state == "bad"
+    assert instead(placing, 8.0) == []
 
 
 # --------------------------------------------------------------------------- a running job

@@ -17,6 +17,7 @@ from configurator.recommend import own_models, parse_request, upgrades, ways
 from configurator.scenario import Scenario, parse_scenario
 
 CATALOG = load_catalog()
+GIB = 2**30
 MIXED = {"rtx-4090": 1, "rtx-3090": 2}
 CODER = "Qwen/Qwen2.5-Coder-32B"
 SEVENTY = "meta-llama/Llama-3.1-70B"
@@ -33,15 +34,85 @@ def best_of(cards: dict[str, int], scenario: Scenario, precision: str, engine: s
 
 
 @pytest.mark.parametrize("engine", ["vllm", "sglang", "llama_cpp"])
-def test_cards_of_one_kind_agree_with_the_ordinary_estimate(engine: str) -> None:
-    way = best_of({"rtx-4090": 2}, load("Qwen/Qwen3-14B"), "auto", engine)
+@pytest.mark.parametrize("model", ["Qwen/Qwen3-8B", "Qwen/Qwen3-14B", "Qwen/Qwen2.5-32B-Instruct"])
+def test_cards_of_one_kind_agree_with_the_ordinary_estimate(model: str, engine: str) -> None:
+    (way,) = ways({"rtx-4090": 2}, load(model), (engine,))
     answer = estimate(way.scenario)
     assert answer.memory.fits is True
+    assert way.precision == answer.precision
     assert way.headroom_gib == pytest.approx(answer.memory.headroom_gib, rel=1e-6)
-    assert way.output_tokens_per_s == pytest.approx(
-        answer.performance.output_tokens_per_s, rel=1e-6
-    )
-    assert way.ttft_s == pytest.approx(answer.performance.ttft_s, rel=1e-6)
+    speed = answer.performance
+    assert way.user_tokens_per_s == pytest.approx(1 / speed.tpot_s, rel=1e-6)
+    assert way.output_tokens_per_s == pytest.approx(speed.output_tokens_per_s, rel=1e-6)
+    assert way.ttft_s == pytest.approx(speed.ttft_s, rel=1e-6)
+    beyond = way.max_users + 9 + way.max_users // 8
+    for users, fits in ((way.max_users, True), (beyond, False)):
+        more = way.scenario.serving.model_copy(update={"concurrency": users})
+        asked = way.scenario.model_copy(update={"inference": more})
+        assert (estimate(asked).memory.fits is True) is fits
+
+
+def test_the_first_precision_that_fits_is_taken() -> None:
+    for engine, smaller in (("vllm", ("fp8", "int8", "int4")), ("llama_cpp", ("q8_0", "q4_k_m"))):
+        (small,) = ways({"rtx-4090": 2}, load("Qwen/Qwen3-8B"), (engine,))
+        (large,) = ways({"rtx-4090": 2}, load("Qwen/Qwen2.5-32B-Instruct"), (engine,))
+        assert small.precision == "bf16"
+        assert large.precision in smaller
+    assert not ways({"rtx-4090": 2}, load("deepseek-ai/DeepSeek-R1"))
+
+
+MANY = {"concurrency": 64, "input_tokens": 512, "output_tokens": 256}
+
+
+@pytest.mark.parametrize("engine", ["vllm", "transformers", "llama_cpp"])
+def test_memory_that_is_held_already_is_not_given_out(engine: str) -> None:
+    """The fastest are two whole copies; where they lack room, each card holds a part of one."""
+    scenario = load("Qwen/Qwen3-4B", inference=MANY)
+    copies = best_of({"rtx-4090": 2}, scenario, "bf16", engine)
+    whole = estimate(copies.scenario).memory.required_high_gib
+    free = 0.9 * whole * GIB
+    (shared,) = ways({"rtx-4090": 2}, scenario, (engine,), ("bf16",), free_bytes=free)
+    assert copies.data == 2
+    assert shared.data == 1
+    answer = estimate(shared.scenario)
+    assert answer.memory.required_high_gib <= free / GIB
+    assert shared.headroom_gib == pytest.approx(free / GIB - answer.memory.required_gib)
+    assert shared.output_tokens_per_s == pytest.approx(answer.performance.output_tokens_per_s)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.sampled_from(["vllm", "sglang", "llama_cpp"]), st.sampled_from([1, 2, 4]),
+    st.sampled_from(["Qwen/Qwen3-8B", CODER]), st.floats(0.5, 24), st.floats(0.5, 24),
+)  # fmt: skip
+def test_laws_of_free_memory(engine: str, count: int, model: str, one: float, other: float) -> None:
+    cards, scenario = {"rtx-4090": count}, load(model)
+    little, much = sorted((one, other))
+    for precision in ("bf16", "int4"):
+        for way in ways(cards, scenario, (engine,), (precision,), free_bytes=little * GIB):
+            assert estimate(way.scenario).memory.required_high_gib <= little * (1 + 1e-9)
+            # More that is free never does less.
+            (more,) = ways(cards, scenario, (engine,), (precision,), free_bytes=much * GIB)
+            assert more.output_tokens_per_s >= way.output_tokens_per_s
+            (empty,) = ways(cards, scenario, (engine,), (precision,))
+            assert empty.output_tokens_per_s >= more.output_tokens_per_s
+
+
+def test_fewer_bits_are_taken_where_little_is_free() -> None:
+    cards, scenario = {"rtx-4090": 1}, load("Qwen/Qwen3-8B")
+    found = [ways(cards, scenario, free_bytes=gib * GIB) for gib in (23, 13, 9, 2)]
+    assert [[way.precision for way in here] for here in found] == [
+        ["bf16", "bf16"], ["fp8", "q8_0"], ["int4", "q4_k_m"], [],
+    ]  # fmt: skip
+
+
+def test_layers_by_memory_lie_in_what_is_free() -> None:
+    """Three times 12 GB of 32: layers go by what is free, which is the same on every card."""
+    cards, scenario = {"rtx-5090": 1, "rtx-4090": 2}, load("Qwen/Qwen3-14B")
+    (way,) = ways(cards, scenario, ("llama_cpp",), ("bf16",), free_bytes=13 * GIB)
+    assert way.split == "layers"
+    assert max(way.layers) - min(way.layers) <= 1
+    assert 0 <= way.headroom_gib < 13
 
 
 def test_layers_by_memory_carry_what_equal_shares_do_not() -> None:

@@ -15,6 +15,7 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    field_validator,
     model_validator,
 )
 
@@ -179,6 +180,11 @@ class Scenario(_Part):
                 data["training"] = {}
             data.setdefault("engine", "transformers")
         return data
+
+    @field_validator("engine_version")
+    @classmethod
+    def _empty_is_none(cls, value: str | None) -> str | None:
+        return value or None
 
     @model_validator(mode="after")
     def _engine_fits_task(self) -> Scenario:

@@ -367,7 +367,18 @@ def _keep() -> None:
         st.error(numbers.plain(views.wrong(problem, language())))
 
 
+_RECORDING = threading.Lock()
+
+
 def _start() -> None:
+    """Start the recording, unless another tab has started one."""
+    with _RECORDING:
+        running = _recorders().get("one")
+        if running is None or not running.running:
+            _record()
+
+
+def _record() -> None:
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
     every = float(st.session_state.get("every") or 2)
     recorder = Recorder(shared_probe(match_gpu), RECORDINGS / f"gpus-{stamp}.csv", every)

@@ -64,10 +64,13 @@ def read_own_prices(
     catalog = catalog or load_catalog()
     if len(text) > MAX_CHARACTERS:
         raise InputError("prices", "characters", text[:80], most=MAX_CHARACTERS)
-    text = text.removeprefix("\ufeff")
+    text = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
     first = text.split("\n", 1)[0]
     separator = max(",;\t", key=first.count)
-    rows = list(csv.reader(io.StringIO(text), delimiter=separator))
+    try:
+        rows = list(csv.reader(io.StringIO(text), delimiter=separator))
+    except csv.Error:  # a cell beyond the reader's limit
+        raise InputError("prices", "not_csv", first[:80]) from None
     if len(rows) > MAX_LINES:
         raise InputError("prices", "lines", len(rows), most=MAX_LINES)
     head = [name.strip().lower() for name in rows[0]] if rows else []

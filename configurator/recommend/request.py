@@ -19,7 +19,7 @@ from pydantic import (
 from configurator.catalog import Catalog, load_catalog
 from configurator.cost.prices import Condition, Region
 from configurator.errors import InputError
-from configurator.link import FEATURES, Buying
+from configurator.link import BUYERS, FEATURES, Buying
 from configurator.scenario import (
     Precision,
     Scenario,
@@ -213,14 +213,28 @@ def at_rate(catalog: Catalog, cny_per_usd: float) -> Catalog:
 
 
 def terms_of(request: Request) -> Buying:
-    """Return the part of a request that a link carries beside the scenario."""
+    """Return the part of a request that a link carries beside the scenario.
+
+    A limit of all buyers goes to each of them. ``gpus`` and ``train_tokens_per_s_limit`` have no
+    place in a link.
+    """
     edits = request.tiers.items()
+    budgets: dict[str, float] = {
+        tier: e.max_budget for tier, e in edits if e.max_budget is not None
+    }
+    if request.max_budget is not None:
+        budgets = dict.fromkeys(BUYERS, request.max_budget)
+    powers: dict[str, float] = {
+        tier: e.max_power_w for tier, e in edits if e.max_power_w is not None
+    }
+    if request.max_power_w is not None:
+        powers = dict.fromkeys(BUYERS, request.max_power_w)
     return Buying(
         years=request.years,
         utilisation=request.utilisation,
         owned=dict(request.owned),
-        budgets={tier: e.max_budget for tier, e in edits if e.max_budget is not None},
-        powers={tier: e.max_power_w for tier, e in edits if e.max_power_w is not None},
+        budgets=budgets,
+        powers=powers,
         others={tier: e.other_purchase for tier, e in edits if e.other_purchase is not None},
         features=tuple(name for name in FEATURES if getattr(request, name)),
         accept_tight=request.accept_tight,

@@ -193,6 +193,8 @@ def test_a_recording_goes_on_without_the_tab(tmp_path: Path) -> None:
         other = opened("en")
         other.toggle(key="watch").set_value(True)
         healthy(other.run())
+        machine._start()  # a tab that was drawn before the first began
+        assert len(list(tmp_path.glob("*.csv"))) == 1
         other.button(key="record_stop").click()
         healthy(other.run())
     lines = next(tmp_path.glob("*.csv")).read_text().splitlines()

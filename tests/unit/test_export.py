@@ -438,6 +438,21 @@ def test_a_price_list_is_read_line_by_line(data):
     assert problems[1].error.value == "=1+1"
 
 
+def test_a_price_list_with_line_ends_of_old_macs_is_read():
+    found, problems = read_prices(
+        "p.csv", b"gpu,price,currency,date\rrtx-4090,1500,USD,2026-01-01\r"
+    )
+    assert [price.gpu for price in found] == ["rtx-4090"]
+    assert not problems
+
+
+def test_an_endless_cell_is_an_error():
+    data = b'gpu,price,currency,date\n"' + b"x" * 140_000 + b'",1,USD,2026-01-01\n'
+    with pytest.raises(InputError) as raised:
+        read_prices("p.csv", data)
+    assert raised.value.field == "prices"
+
+
 def test_chinese_text_in_a_gbk_file_is_kept():
     _, problems = read_prices(
         "价格.csv", "gpu,price,currency,date\n显卡,1,CNY,2026-01-01\n".encode("gbk")

@@ -418,6 +418,10 @@ def test_custom_gpu_model() -> None:
     assert link.decode(link.encode(scenario))[0] == scenario
 
 
+def test_an_empty_version_is_none() -> None:
+    assert parse_scenario({"model": "Qwen/Qwen3-8B", "engine_version": ""}).engine_version is None
+
+
 @settings(max_examples=50, deadline=None)
 @given(scenarios(), scenarios())
 def test_a_second_load_round_trips(scenario: Scenario, also: Scenario) -> None:

@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl
 import pytest
 
 from configurator.export.facts import facts_of
-from configurator.link import buying_of, currency_of, decode, limits_of, vendors_of
+from configurator.link import BUYERS, buying_of, currency_of, decode, limits_of, vendors_of
 from configurator.recommend import parse_request
 from configurator.recommend.plans import scenario_link
 from configurator.recommend.request import terms_of
@@ -66,6 +66,14 @@ def test_no_plan_of_a_number_that_does_not_do_it():
     found = ask({**SEVEN, "model": "deepseek-ai/DeepSeek-R1"})
     assert found.exactly("rtx-4090", 1) == ()
     assert found.exactly("no-such-card", 1) == ()
+
+
+def test_links_carry_limits_for_all_buyers():
+    request = parse_request({"scenario": SEVEN, "max_budget": 9000, "max_power_w": 1200})
+    query = dict(parse_qsl(scenario_link(request.scenario, request).removeprefix("?")))
+    held = buying_of(query)
+    assert dict(held.budgets) == dict.fromkeys(BUYERS, 9000)
+    assert dict(held.powers) == dict.fromkeys(BUYERS, 1200)
 
 
 def test_links_carry_the_terms():

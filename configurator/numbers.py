@@ -9,9 +9,11 @@ from decimal import Decimal
 from functools import lru_cache
 
 from babel import Locale
-from babel.dates import format_date
+from babel.dates import format_date, format_skeleton
 from babel.numbers import format_compact_currency, format_compact_decimal, format_currency
 from babel.numbers import format_decimal as babel_decimal
+
+from configurator.words import say
 
 LOCALES = {"en": "en_US", "zh": "zh_CN"}
 COMPACT_FROM = {"en": 1_000_000, "zh": 10_000}
@@ -147,6 +149,18 @@ def date(value: dt.date | str | None, language: str) -> str:
         except ValueError:
             return value
     return NONE if value is None else str(format_date(value, "medium", locale=locale_of(language)))
+
+
+_SKELETONS = {"month": "yMMM", "quarter": "yQQQ", "year": "y"}
+
+
+def period(first: dt.date, precision: str, language: str) -> str:
+    """Return the day, month, quarter, half or year that begins at a day."""
+    if precision == "day":
+        return date(first, language)
+    if precision == "half":
+        return say(f"dates.half_{1 if first.month <= 6 else 2}", language, year=first.year)
+    return str(format_skeleton(_SKELETONS[precision], first, locale=locale_of(language)))
 
 
 def billions(value: float, language: str = "en") -> str:

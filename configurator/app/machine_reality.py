@@ -195,7 +195,7 @@ def _offer(at: int, plan: Plan) -> None:
         owned=plan.owned,
         card=numbers.plain(plan.name),
         price=numbers.plain(price),
-        date=numbers.date(plan.cost.price_date, language()),
+        dates=plan.cost.dates_text(language()),
     )
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.markdown(text, width="content")

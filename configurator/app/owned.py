@@ -202,6 +202,6 @@ def _add(request: Request, owned: tuple[tuple[str, int], ...], tongue: str) -> N
     for item in found:
         price = numbers.plain(numbers.money(item.price, item.currency, tongue))
         cards = numbers.plain(views.cards(item.count, item.gpu))
-        day = numbers.date(item.card_price.date, tongue)
+        day = item.card_price.date.text(tongue)
         st.markdown(f"- **+ {cards}** · {price} ({day}) · {_line(item.way, tongue)}")
     st.caption(words("owned.add_note"))

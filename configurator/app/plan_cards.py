@@ -37,7 +37,7 @@ def plan_name(plan: Plan) -> str:
 
 
 def plan_facts(plan: Plan, tongue: str) -> list[str]:
-    """Return the small print of a plan's card: headroom, speed, day of the price."""
+    """Return the small print of a plan's card: headroom, speed, date of the prices."""
     memory = plan.estimate.memory
     facts = []
     if plan.price.condition == "used":
@@ -67,7 +67,9 @@ def plan_facts(plan: Plan, tongue: str) -> list[str]:
     users = views.carries(plan.scenario, limits, tongue)
     if users:
         facts.append(users)
-    facts.append(say("app.card.date", tongue, date=numbers.date(plan.cost.price_date, tongue)))
+    if plan.price.confidence == "low":
+        facts.append(say("app.card.low_confidence", tongue))
+    facts.append(plan.cost.dates_text(tongue))
     return facts
 
 
@@ -149,9 +151,9 @@ def bill(plan: Plan, tongue: str) -> list[dict[str, str]]:
             what: line["text"],
             count: number(line),
             amount: money_range(line["amount"], tongue),
-            day: numbers.date(line["amount"]["price_date"], tongue),
+            day: numbers.NONE if held.date is None else held.date.text(tongue),
         }
-        for line in cost["lines"]
+        for line, held in zip(cost["lines"], plan.cost.lines, strict=True)
     ]
     total = say("app.cost.total", tongue, years=plan.terms.years)
     rows.append({what: total, count: "", amount: money_range(cost["total"], tongue), day: ""})

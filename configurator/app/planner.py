@@ -201,7 +201,7 @@ def _verdict(answer: _Answer) -> None:
         price = words(
             "verdict.cheapest" if goal in ("cost", "purchase") else "verdict.first",
             price=numbers.plain(money(best.cost.purchase, best.request.currency)),
-            date=numbers.date(best.cost.price_date, language()),
+            dates=best.cost.dates_text(language()),
             objective=views.option("objective", goal, language()),
         )
         texts.append(price)

@@ -36,6 +36,7 @@ from configurator.app.state import (
     words,
     write_link,
 )
+from configurator.cost.dates import When
 from configurator.errors import InputError
 from configurator.export.compare import MAX_PLANS, compare
 from configurator.export.paper import paper_html, paper_json, paper_pdf
@@ -359,7 +360,7 @@ def _cloud(plan: Plan, tongue: str) -> None:
         "purchase.cloud_note",
         cards=numbers.plain(views.cards(plan.gpu_count, plan.gpu)),
         busy=numbers.percent(cost.terms.utilisation, tongue),
-        date=numbers.date(min(rent.price.date for rent in cost.rents), tongue),
+        dates=When.together(rent.price.date for rent in cost.rents).text(tongue),
     )
     st.caption(note)
 

@@ -255,9 +255,9 @@ def price(q: Question) -> Values:
         "machine_cny": cost.purchase.value,
         "machine_low_cny": cost.purchase.low,
         "machine_high_cny": cost.purchase.high,
-        "price_date": cost.card.date.isoformat(),
+        "price_date": cost.card.date,
         "anywhere_cny": float(elsewhere.amount.value) * rate * count if elsewhere else math.nan,
-        "anywhere_date": elsewhere.date.isoformat() if elsewhere else "",
+        "anywhere_date": elsewhere.date if elsewhere else "",
     }
 
 
@@ -272,7 +272,7 @@ def cloud_ratio(q: Question) -> Values:
     gpu, count, tier = p["gpu"], int(p.get("count", 1)), p["tier"]
     full = _cost(gpu, count, utilisation=1.0, tier=tier)
     half = _cost(gpu, count, tier=tier)
-    out: Values = {"machine_cny": full.purchase.value, "price_date": full.card.date.isoformat()}
+    out: Values = {"machine_cny": full.purchase.value, "price_date": full.card.date}
     for name in ("on_demand", "reserved"):
         for cost, label in ((half, "half"), (full, "full")):
             rent = next(r for r in cost.rents if r.rental == name)

@@ -10,6 +10,7 @@ from typing import Any, TextIO
 
 from configurator.article.evaluators import EVALUATORS, Question, Values
 from configurator.article.records import Comparison, Statement, Verdict, load_article
+from configurator.cost.dates import When
 from configurator.words import say
 
 
@@ -158,13 +159,17 @@ def evaluate(statement: Statement, tolerance: float | None = None) -> Finding:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, When):
+        return value.isoformat()
     if isinstance(value, float):
         return float(f"{value:.5g}") if math.isfinite(value) else None
     return value
 
 
 def _spoken(value: Any, language: str) -> Any:
-    """What a sentence takes: words for true and false, NaN for a figure that is missing."""
+    """What a sentence takes: words for true, false and dates, NaN for a figure that is missing."""
+    if isinstance(value, When):
+        return value.text(language)
     if isinstance(value, bool):
         return say(f"article.{'yes' if value else 'no'}", language)
     return math.nan if value is None else value

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from configurator.architecture import Architecture
 from configurator.catalog import Basis, Catalog, CatalogError, Confidence, Gpu, parse_yaml
+from configurator.catalog.records import Precision
 from configurator.cost.ranges import Range
 from configurator.scenario import Scenario
 
@@ -60,7 +61,11 @@ class Component(Part):
 
 
 class HostPart(Part):
-    """One part of a host: its own price, or a component's."""
+    """One part of a host: its own price, or a component's.
+
+    Attributes:
+        date: Of the oldest price that its own is derived from; ``precision``: how exact that is.
+    """
 
     id: str
     quantity: int = Field(gt=0)
@@ -68,6 +73,7 @@ class HostPart(Part):
     component: Component | None = None
     source: str | None = None
     date: dt.date | None = None
+    precision: Precision = "day"
     basis: Basis = "stated"
     confidence: Confidence = "medium"
 

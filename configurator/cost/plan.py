@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from configurator.catalog import Catalog, load_catalog
 from configurator.cost import formulas
+from configurator.cost.dates import When
 from configurator.cost.hosts import Host, load_hosts
 from configurator.cost.prices import (
     Price,
@@ -29,6 +30,8 @@ from configurator.words import say
 
 RENTALS: tuple[Rental, ...] = ("on_demand", "reserved", "spot")
 Group = Literal["purchase", "running"]
+# Lines below this share of the purchase do not tell its date.
+_MINOR_SHARE = 0.05
 
 
 @dataclass(frozen=True)
@@ -117,7 +120,7 @@ class Line:
     quantity: float
     unit: Range
     amount: Range
-    date: dt.date | None
+    date: When | None
     source: str
     notes: tuple[str, ...] = ()
 
@@ -174,11 +177,18 @@ class Cost:
     exclusions: tuple[str, ...]
 
     @property
-    def price_date(self) -> dt.date:
-        """Day of the price that most of the purchase rests on: of its largest line."""
-        bought = (x for x in self.lines if x.group == "purchase" and x.date is not None)
-        largest = max(bought, key=lambda line: float(line.amount.value), default=None)
-        return self.card.date if largest is None or largest.date is None else largest.date
+    def price_date(self) -> When:
+        """When the prices of the purchase held; lines below 5 % of it are left out."""
+        bought = [x for x in self.lines if x.group == "purchase" and x.date is not None]
+        least = _MINOR_SHARE * sum(float(line.amount.value) for line in bought)
+        told = [x.date for x in bought if x.date and float(x.amount.value) >= least]
+        return When.together(told) if told else self.card.date
+
+    def dates_text(self, language: str) -> str:
+        """Return :attr:`price_date` for a sentence, which names a card whose price is undated."""
+        cards = [x.date for x in self.lines if x.id == "card" and x.date]
+        undated = "card_undated" if cards and cards[0].dated is None else "some_undated"
+        return self.price_date.phrase(language, undated)
 
     @property
     def machines(self) -> Range:
@@ -186,17 +196,18 @@ class Cost:
         inside = [x for x in self.lines if x.group == "purchase" and x.id not in ("card", "other")]
         return _sum(line.amount for line in inside)
 
-    def amount(self, value: Range, date: dt.date | None = None) -> dict[str, Any]:
-        """Return the contract's ``{amount, low, high, currency, price_date}``."""
+    def amount(self, value: Range, date: When | None = None) -> dict[str, Any]:
+        """Return the contract's ``{amount, low, high, currency, price_date}`` and more of that."""
         return {
             "amount": _number(value.value), "low": _number(value.low), "high": _number(value.high),
-            "currency": self.terms.currency, "price_date": (date or self.price_date).isoformat(),
+            "currency": self.terms.currency, **(date or self.price_date).to_dict(),
         }  # fmt: skip
 
     def to_dict(self, language: str = "en") -> dict[str, Any]:
         """Return the contract's ``cost`` as plain JSON values."""
+        days = {line.id: line.date for line in self.lines if line.group == "running"}
         out: dict[str, Any] = {
-            name: self.amount(getattr(self, name))
+            name: self.amount(getattr(self, name), days.get(name))
             for name in (
                 "purchase", "power", "hosting", "staff", "support", "resale", "total",
                 "three_year_total", "depreciation_per_year", "book_value",
@@ -215,7 +226,8 @@ class Cost:
         out["card_price"] = {
             "condition": self.card.condition, "region": self.card.region,
             "confidence": self.card.confidence, "sources": list(self.card.sources),
-            "oldest": self.card.oldest.isoformat(), "newest": self.card.date.isoformat(),
+            "oldest": self.card.date.isoformat(),
+            "newest": self.card.date.newest.first.isoformat(),
         }  # fmt: skip
         out["exchange_rate"] = {
             "per_usd": self.terms.rate, "currency": self.terms.currency,
@@ -264,7 +276,7 @@ def _cents(amount: Range, factor: float = 1.0) -> Range:
 def own_price(amount_usd: float, day: dt.date, condition: str = "new") -> Price:
     """Return a company's own price of a card."""
     return Price(
-        Range.exact(amount_usd), day, day, "own", condition, "high", ("own price list",),
+        Range.exact(amount_usd), When.on(day), "own", condition, "high", ("own price list",),
         ("own_price",),
     )  # fmt: skip
 

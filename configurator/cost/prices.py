@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import Literal
 
 from configurator.catalog import Catalog, CloudPrice, Confidence, CostFactor, PurchasePrice
+from configurator.cost.dates import When
 from configurator.cost.hosts import Component, HostPart, load_hosts
 from configurator.cost.ranges import Range
 
@@ -29,7 +30,7 @@ class Price:
 
     Attributes:
         amount: Median, lowest and highest of the entries counted.
-        date: Day of the newest entry counted; ``oldest`` of the oldest.
+        date: When the entries counted held.
         region: Where the entries were seen.
         condition: ``new``, ``used`` or ``list``.
         confidence: The least of the entries'.
@@ -39,8 +40,7 @@ class Price:
     """
 
     amount: Range
-    date: dt.date
-    oldest: dt.date
+    date: When
     region: str
     condition: str
     confidence: Confidence
@@ -56,18 +56,16 @@ def per_usd(catalog: Catalog, currency: str) -> float:
 
 def _pool(
     catalog: Catalog, entries: Sequence[PurchasePrice], counts: dict[str, int]
-) -> tuple[Range, dt.date, dt.date]:
-    values, lows, highs, dates = [], [], [], []
+) -> tuple[Range, When]:
+    values, lows, highs = [], [], []
     for entry in entries:
         share = per_usd(catalog, entry.currency) * counts.get(entry.item, 1)
         typical = entry.typical or 0.0
         values.append(typical / share)
         lows.append((entry.low or typical) / share)
         highs.append((entry.high or typical) / share)
-        if entry.date is not None:
-            dates.append(entry.date)
     middle = statistics.median(values)
-    return Range(middle, min(*lows, middle), max(*highs, middle)), max(dates), min(dates)
+    return Range(middle, min(*lows, middle), max(*highs, middle)), When.of(entries)
 
 
 def _valid(entries: Sequence[PurchasePrice]) -> list[PurchasePrice]:
@@ -137,7 +135,7 @@ def card_price(
                 used = sure or given
                 if wanted == "list":
                     used = _valid(used)
-                amount, newest, oldest = _pool(catalog, used, counts)
+                amount, date = _pool(catalog, used, counts)
                 codes = [*notes, *away]
                 if not sure:
                     codes.append("low_confidence")
@@ -148,7 +146,7 @@ def card_price(
                 regions = sorted({e.region or "?" for e in used})
                 sources = tuple(dict.fromkeys(e.source for e in used))
                 return Price(
-                    amount, newest, oldest, "/".join(regions), wanted, _least(used), sources,
+                    amount, date, "/".join(regions), wanted, _least(used), sources,
                     tuple(codes), bool(notes),
                 )  # fmt: skip
     return None
@@ -165,10 +163,10 @@ def component_price(catalog: Catalog, component: Component) -> Price | None:
     if not entries:
         return None
     used = [e for e in entries if e.confidence != "low"] or entries
-    amount, newest, oldest = _pool(catalog, used, {})
+    amount, date = _pool(catalog, used, {})
     regions = "/".join(sorted({e.region or "?" for e in used}))
     sources = tuple(dict.fromkeys(e.source for e in used))
-    return Price(amount, newest, oldest, regions, "new", _least(used), sources)
+    return Price(amount, date, regions, "new", _least(used), sources)
 
 
 def part_price(catalog: Catalog, part: HostPart) -> Price | None:
@@ -180,8 +178,8 @@ def part_price(catalog: Catalog, part: HostPart) -> Price | None:
     rate = per_usd(catalog, part.price.currency)
     amount = Range(part.price.value / rate, part.price.low / rate, part.price.high / rate)
     return Price(
-        amount, part.date, part.date, "US", "new", part.confidence, (part.source or "",),
-        (f"basis_{part.basis}",),
+        amount, When.on(part.date, part.precision), "US", "new", part.confidence,
+        (part.source or "",), (f"basis_{part.basis}",),
     )  # fmt: skip
 
 
@@ -224,10 +222,9 @@ def rental_price(catalog: Catalog, gpu_id: str, rental: Rental = "on_demand") ->
     if not used:
         used, notes = recent or offers, [*notes, "low_confidence"]
     values = [p.usd_per_gpu_hour for p in used]
-    dates = [p.date for p in used if p.date is not None]
     sources = tuple(dict.fromkeys(f"{p.provider}: {p.source}" for p in used))
     return Price(
-        Range(statistics.median(values), min(values), max(values)), max(dates), min(dates), "any",
+        Range(statistics.median(values), min(values), max(values)), When.of(used), "any",
         rental, _least(used), sources, tuple(notes),
     )  # fmt: skip
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from configurator.catalog import Catalog, load_catalog
+from configurator.cost.dates import When
 from configurator.cost.hosts import Sourced, load_hosts
 from configurator.cost.prices import Condition, Region, factor, factor_range, factor_usd
 from configurator.cost.ranges import ZERO, Range
@@ -21,7 +22,7 @@ class Source:
     """Where a figure of money comes from."""
 
     text: str
-    date: dt.date | None
+    date: When | None
 
 
 @dataclass(frozen=True)
@@ -70,12 +71,13 @@ def _rate(
     if given is not None:
         return Range.exact(given), Source("given", None)
     if isinstance(default, Sourced):
-        return default.range, Source(default.source, default.date)
+        return default.range, Source(default.source, When.on(default.date))
     entry = factor(catalog, default)
     if entry is None:
         return ZERO, None
     amount = factor_usd(catalog, entry) if entry.currency else factor_range(entry)
-    return amount * (0.01 if percent else 1.0), Source(f"{entry.item}: {entry.source}", entry.date)
+    source = Source(f"{entry.item}: {entry.source}", When.of([entry]))
+    return amount * (0.01 if percent else 1.0), source
 
 
 def make_terms(

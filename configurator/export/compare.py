@@ -112,7 +112,7 @@ def compare(plans: Sequence[Plan], language: str = "en") -> tuple[Compared, ...]
     add("per_million_tokens", per_token, "low", 2, currency)
     add("peak_power", [c.peak_power_w for c in costs], "low", 0, "W")
     add("kwh_per_year", [c.kwh_per_year for c in costs], "low", 0, "kWh")
-    add("price_date", [c.card.date.isoformat() for c in costs])
+    add("price_date", [c.card.date.text(language) for c in costs])
     return tuple(rows)
 
 

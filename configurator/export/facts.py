@@ -10,6 +10,7 @@ from typing import Any
 
 from configurator.catalog import Catalog, Figure, load_catalog, parse_yaml
 from configurator.cost import Cost, Line, Range
+from configurator.cost.dates import When
 from configurator.cost.hosts import Sourced, load_hosts
 from configurator.cost.plan import host_price, switch_price
 from configurator.cost.terms import Source
@@ -34,6 +35,7 @@ SPEEDS: Mapping[str, str] = {
     "train_tokens_per_s": "tokens_per_s",
 }  # fmt: skip
 EFFICIENCY = "efficiency.yaml"
+_Date = When | dt.date | str | None
 # Limits of a request that a paper repeats where they are set.
 _LIMITS = (
     "max_budget", "max_power_w", "max_power_w_per_host", "max_gpus", "max_rack_units",
@@ -50,12 +52,13 @@ _TRAINING = (
 
 @dataclass(frozen=True)
 class SourceRow:
-    """Where figures come from."""
+    """Where figures come from; ``shown`` is the date in words."""
 
     id: str
     of: str
     text: str
     date: str
+    shown: str
 
 
 @dataclass(frozen=True)
@@ -116,20 +119,25 @@ class TermRow:
 class SourceList:
     """Sources in the order they are first named, each once: S1, S2 and so on."""
 
-    def __init__(self) -> None:
-        self._found: dict[tuple[str, str], tuple[str, list[str]]] = {}
+    def __init__(self, language: str) -> None:
+        self._language = language
+        self._found: dict[tuple[str, str], tuple[str, list[str], str]] = {}
 
-    def add(self, of: str, words: str, day: dt.date | str | None) -> str:
+    def add(self, of: str, words: str, day: _Date) -> str:
         """Return the id of a source, after adding it if it is new; nothing for no text."""
         if not words:
             return ""
-        key = (words, day.isoformat() if isinstance(day, dt.date) else day or "")
-        name, what = self._found.setdefault(key, (f"S{len(self._found) + 1}", []))
+        key = (words, day if isinstance(day, str) else day.isoformat() if day else "")
+        if isinstance(day, When):
+            shown = day.text(self._language)
+        else:
+            shown = text.date(day or None, self._language)
+        name, what, _ = self._found.setdefault(key, (f"S{len(self._found) + 1}", [], shown))
         if of not in what:
             what.append(of)
         return name
 
-    def all(self, of: str, pairs: Iterable[tuple[str, dt.date | str | None]]) -> str:
+    def all(self, of: str, pairs: Iterable[tuple[str, _Date]]) -> str:
         """Return the ids of several sources, joined."""
         ids = [self.add(of, words, day) for words, day in pairs]
         return ", ".join(dict.fromkeys(name for name in ids if name))
@@ -138,8 +146,8 @@ class SourceList:
     def rows(self) -> tuple[SourceRow, ...]:
         """All of them."""
         return tuple(
-            SourceRow(name, "; ".join(what), words, day)
-            for (words, day), (name, what) in self._found.items()
+            SourceRow(name, "; ".join(what), words, day, shown)
+            for (words, day), (name, what, shown) in self._found.items()
         )
 
 
@@ -210,7 +218,7 @@ def facts_of(plan: Plan, request: Request, language: str, address: str = "") -> 
         return say(f"export.{key}", language, **values)
 
     answer, cost, catalog = plan.estimate, plan.cost, plan.catalog
-    sources = SourceList()
+    sources = SourceList(language)
     memory = tuple(
         MemoryRow(name, _part(name, language), float(getattr(answer.memory, f"{name}_gib")))
         for name in PARTS
@@ -478,7 +486,7 @@ def _rates(plan: Plan, language: str, sources: SourceList) -> dict[str, Rate]:
 
 
 def _none(rate: Sourced) -> Source:
-    return Source(rate.source, rate.date)
+    return Source(rate.source, When.on(rate.date))
 
 
 def _terms(

@@ -293,7 +293,8 @@ class _Page:
                 row.label, text.decimal(row.line.quantity, self.language),
                 self.money(row.line.unit.value, cents=True),
                 self.money(row.line.amount.value, cents=True), self.span(row.line.amount),
-                text.date(row.line.date, self.language), short_ids(row.sources),
+                row.line.date.text(self.language) if row.line.date else text.NONE,
+                short_ids(row.sources),
             )
             for row in lines
         ]  # fmt: skip
@@ -306,7 +307,7 @@ class _Page:
             (self.say("head.item"), ""), (self.say("head.quantity"), "n"),
             (self.say("head.unit_price", currency=self.currency), "n"),
             (self.say("head.amount", currency=self.currency), "n"),
-            (self.say("head.range"), "r"), (self.say("head.date"), "d"),
+            (self.say("head.range"), "r"), (self.say("head.date"), ""),
             (self.say("head.sources"), ""),
         ]  # fmt: skip
         notes = dict.fromkeys(row.notes for row in lines if row.notes)
@@ -373,23 +374,20 @@ class _Page:
                 else self.say("never"),
                 (percent(use, self.language) if math.isfinite(use) else self.say("never_use"))
                 if hourly else text.NONE,
-                text.date(rent.price.date, self.language),
+                rent.price.date.text(self.language),
                 short_ids(self.facts.rent_sources[rent.rental]),
             ))  # fmt: skip
         keys = (
             ("item", ""), ("card_hour", "n"),
             *([("rent_run", "n")] if self.cost.rents[0].run else []),
             ("rent_total", "n"), ("range", "r"), ("break_month", "n"), ("break_use", "n"),
-            ("date", "d"), ("sources", ""),
+            ("date", ""), ("sources", ""),
         )  # fmt: skip
         heads = [(self.say(f"head.{key}"), kind) for key, kind in keys]
         return f"<section>{title}{_table(heads, rows)}</section>"
 
     def _sources(self) -> str:
-        rows = [
-            (row.id, row.of, row.text, text.date(row.date or None, self.language))
-            for row in self.facts.sources
-        ]
+        rows = [(row.id, row.of, row.text, row.shown) for row in self.facts.sources]
         keys = (("id", "d"), ("of", ""), ("source", ""), ("date", "d"))
         heads = [(self.say(f"head.{key}"), kind) for key, kind in keys]
         return self.title("sheet.sources") + _table(heads, rows, kind="sources")

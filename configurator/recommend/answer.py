@@ -235,7 +235,8 @@ def _why(found: Search, place: int, mine: Ints, near: Ints) -> tuple[Reason, ...
             Reason("why", "price", {
                 "price": _money(found, price.amount.value), "low": _money(found, price.amount.low),
                 "high": _money(found, price.amount.high), "currency": request.currency,
-                "condition": price.condition, "date": price.date.isoformat(),
+                "condition": price.condition, "date": price.date.newest.first.isoformat(),
+                "dates": price.date,
             })
         )  # fmt: skip
     if place == 0 and len(near):

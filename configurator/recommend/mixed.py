@@ -120,7 +120,7 @@ class Upgrade:
         """Return plain JSON values."""
         return {
             "gpu": self.gpu, "count": self.count, "price": self.price, "currency": self.currency,
-            "price_date": self.card_price.date.isoformat(), "way": self.way.to_dict(),
+            **self.card_price.date.to_dict(), "way": self.way.to_dict(),
         }  # fmt: skip
 
 

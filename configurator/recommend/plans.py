@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 
 from configurator import numbers
 from configurator.catalog import Catalog
+from configurator.cost.dates import When
 from configurator.cost.plan import Cost, plan_cost
 from configurator.cost.prices import Price
 from configurator.cost.terms import Terms
@@ -43,6 +44,8 @@ def _in_words(values: Mapping[str, Any], language: str) -> dict[str, Any]:
             )
     if "date" in out:
         out["date"] = numbers.date(out["date"], language)
+    if isinstance(out.get("dates"), When):
+        out["dates"] = out["dates"].phrase(language)
     if "currency" in values:
         out |= _sums(values, values["currency"], language)
     return out
@@ -69,6 +72,13 @@ def _sums(values: Mapping[str, Any], currency: str, language: str) -> dict[str, 
     }
 
 
+def _plain(value: Any) -> Any:
+    """A figure as JSON has it."""
+    if isinstance(value, When):
+        return value.to_dict()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 @dataclass(frozen=True)
 class Reason:
     """Why a plan is there, what limits it or what it lacks: a code and its figures."""
@@ -79,10 +89,7 @@ class Reason:
 
     def to_dict(self, language: str = "en") -> dict[str, Any]:
         """Return code, figures and the sentence."""
-        values = {
-            k: None if isinstance(v, float) and not math.isfinite(v) else v
-            for k, v in self.values.items()
-        }
+        values = {k: _plain(v) for k, v in self.values.items()}
         text = say(f"{self.table}.{self.code}", language, **_in_words(self.values, language))
         return {"code": self.code, "values": values, "text": text}
 

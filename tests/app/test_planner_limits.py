@@ -8,7 +8,7 @@ from configurator import link
 from configurator.app.market import TIERS, recommended
 from configurator.app.plan_cards import plan_facts
 from configurator.capacity import users_within
-from configurator.recommend import Request
+from configurator.recommend import Request, parse_request, recommend
 from configurator.scenario import parse_scenario
 from configurator.words import say
 from tests.app.conftest import healthy, query, said, scenario, start, verdict
@@ -198,3 +198,11 @@ def test_what_all_get_together_counts_for_cards_of_ones_own_choice_too(language:
     none = start(language, **{"m": "Qwen/Qwen3-8B", "n": "1"}, all="900000")
     assert none.error
     assert re.search(r"900,000|90万", verdict(none))
+
+
+def test_a_card_says_that_its_price_is_of_low_confidence(language: str) -> None:
+    words = say("app.card.low_confidence", language)
+    plans = recommend(parse_request({"model": "Qwen/Qwen3-8B"})).plans
+    assert {plan.price.confidence for plan in plans} >= {"low", "medium"}
+    for plan in plans:
+        assert (words in plan_facts(plan, language)) == (plan.price.confidence == "low")

@@ -1,6 +1,7 @@
 """The purchasing sheet: a plan, its files, own prices, plans side by side."""
 
 import json
+import re
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -44,6 +45,16 @@ def test_choosing_a_plan_puts_its_cards_into_the_link() -> None:
     healthy(at)
     assert query(at)["g"] == wanted.partition(":")[2]
     assert at.selectbox(key="purchase_plan").value == wanted
+
+
+def test_the_sheet_writes_dates_as_exact_as_they_are(language: str) -> None:
+    at = start(language, "purchase", m="Qwen/Qwen3-8B", w="bf16", n="2", g="l40s")
+    text = said(at) + "".join(table.value.to_string() for table in at.table)
+    assert {"en": "undated, table of Aug 2026", "zh": "无日期，2026年8月价目表"}[language] in text
+    assert {"en": "Dates of the rents: 2026, some undated", "zh": "租金的日期：2026年，部分无日期"}[
+        language
+    ] in text
+    assert not re.search(r"Jan 1, 20|年1月1日", text)
 
 
 def test_terms_change_the_total() -> None:

@@ -102,7 +102,7 @@ def test_prices_in_another_currency_are_converted_at_the_dated_rate():
 def test_every_card_price_carries_date_source_region_condition_and_confidence():
     for gpu in PRICED:
         found = card_price(CATALOG, gpu)
-        assert found.date >= found.oldest
+        assert found.date.newest.first >= found.date.oldest.first
         assert found.sources
         assert all(found.sources)
         assert found.region
@@ -280,7 +280,7 @@ def test_own_cards_are_not_bought_and_own_prices_replace_the_catalog():
     mine = plan_cost("l40s", 1, price=own_price(1234.5, dt.date(2026, 11, 1)))
     assert mine.lines[0].amount == Range(1234.5, 1234.5, 1234.5)
     assert mine.to_dict()["lines"][0]["amount"]["price_date"] == "2026-11-01"
-    # Most of the money is the chassis, whose price is older.
+    # The chassis has the oldest price.
     assert mine.to_dict()["purchase"]["price_date"] == "2024-01-01"
 
 
@@ -288,7 +288,7 @@ def test_dict_has_the_contract_of_an_amount_and_every_date():
     always = make_terms(CATALOG, currency="CNY", utilisation=1.0)
     out = plan_cost("h100-sxm", 16, host="hgx", terms=always).to_dict()
     for name in ("purchase", "power", "total", "three_year_total", "depreciation_per_year"):
-        assert set(out[name]) == {"amount", "low", "high", "currency", "price_date"}
+        assert set(out[name]) >= {"amount", "low", "high", "currency", "price_date"}
         assert out[name]["currency"] == "CNY"
     assert {line["id"] for line in out["lines"]} >= {"card", "cpu", "memory", "switch", "power"}
     assert out["exchange_rate"]["date"]

@@ -118,6 +118,37 @@ def test_inputs_agree_with_the_plan(case):
     assert sum(part.gib for part in facts.memory) == pytest.approx(plan.estimate.memory.total_gib)
 
 
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_every_paper_writes_dates_as_exact_as_they_are(language):
+    asked = {"scenario": {"model": "Qwen/Qwen3-8B"}, "gpus": ["l40s"]}
+    plan = recommend(parse_request(asked)).tiers["sme"][0]
+    dates = {line.id: line.date.text(language) for line in plan.cost.lines if line.date}
+    assert dates["chassis"] == {"en": "2024", "zh": "2024年"}[language]
+    book = workbook(plan, plan.request, language)
+    bill = rows_of(book, "bill", language)
+    for line in (x for x in plan.cost.lines if x.group == "purchase"):
+        row = find(bill, say(f"cost.line.{line.id}", language, name=line.text))
+        assert row[7] == dates[line.id]
+    row = find(rows_of(book, "summary", language), say("export.price_dates", language))
+    assert row[1] == plan.cost.dates_text(language)
+    listed = {row[2]: row[3] for row in rows_of(book, "sources", language)[1:]}
+    assert all(listed[x.source] == dates[x.id] for x in plan.cost.lines if x.date)
+    page = paper_html(plan, plan.request, language)
+    assert all(f">{text}<" in page for text in dates.values())
+    assert not re.search(r"Jan 1, 20|年1月1日", page)
+    amount = paper_json(plan, plan.request, language)["cost"]["purchase"]
+    assert (amount["price_date_precision"], amount["price_undated"]) == ("year", "some")
+    row = next(r for r in compare([plan, plan], language) if r.id == "price_date")
+    assert row.texts[0] == dates["card"]
+
+
+def test_one_exact_day_is_a_date_in_the_workbook():
+    asked = {"scenario": {"model": "Qwen/Qwen3-8B"}, "prices": [OWN], "gpus": [OWN["gpu"]]}
+    plan = recommend(parse_request(asked)).plans[0]
+    rows = rows_of(workbook(plan, plan.request), "bill")
+    assert find(rows, plan.name)[7] == dt.datetime(2026, 10, 1)
+
+
 def soffice() -> str:
     tool = shutil.which("soffice")
     if tool is None:

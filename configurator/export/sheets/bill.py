@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from decimal import ROUND_HALF_UP, Decimal
 
 from configurator.export.facts import BillRow
@@ -30,7 +29,6 @@ def write_bill(book: Book) -> None:
     shown, edit = book.number(book.money), book.number(book.money, edit=True)
     pattern = MONEY["USD"].replace(".00", ".00####")
     usd, usd_shown = book.number(pattern, edit=True), book.number(pattern)
-    day = book.style(num_format="yyyy-mm-dd", align="left", indent=1)
     texts = {row.id: row.text for row in book.facts.sources}
     lines = [row for row in book.facts.bill if row.line.group == "purchase"]
     for at, row in enumerate(lines, start=1):
@@ -55,11 +53,12 @@ def write_bill(book: Book) -> None:
             formula = f"=ROUND($B{at + 1}*{unit_cell},2)"
             sheet.write_formula(at, sum_at, formula, shown, amount)
         sheet.write_string(at, 6, money, book.beside)
+        held = line.date.text(book.facts.language) if line.date else ""
         if line.date is not None:
-            sheet.write_datetime(at, 7, dt.datetime.combine(line.date, dt.time()), day)
+            book.when(sheet, at, 7, line.date)
         for place, words in ((8, row.sources), (9, source), (10, row.notes)):
             sheet.write_string(at, place, words, book.wrap)
-        book.fit(sheet, at, [(row.label, 28), (source, 34), (row.notes, 22)])
+        book.fit(sheet, at, [(row.label, 28), (held, 14), (source, 34), (row.notes, 22)])
     last, total = len(lines) + 1, len(lines) + 1
     bold = book.number(book.money, bold=True)
     for place in range(11):
@@ -79,7 +78,7 @@ def write_bill(book: Book) -> None:
     note = book.style(italic=True, font_color="#555555")
     for at, key in enumerate(("bill_note", "usd_note"), start=total + 2):
         sheet.write_string(at, 0, book.say(key), note)
-    widths = (30, 9, 15, 16, 16, 16, 9, 11, 9, 36, 24, 3, 15, 15, 16, 16, 16)
+    widths = (30, 9, 15, 16, 16, 16, 9, 16, 9, 36, 24, 3, 15, 15, 16, 16, 16)
     book.page("bill", widths, (total + 3, 10), 1)
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import math
 from collections.abc import Sequence
 from typing import Any
 
+from configurator.cost.dates import When
 from configurator.errors import InputError
 from configurator.export.facts import Facts
 from configurator.words import say
@@ -97,6 +99,14 @@ class Book:
             settings |= {"bg_color": "#FFF9E0", "font_color": "#1F3FBF", "border": 1,
                          "border_color": "#D9C98A"}  # fmt: skip
         return self.style(**settings)
+
+    def when(self, sheet: Any, row: int, column: int, when: When) -> None:
+        """Write when a price held: a date where that is one day, else words."""
+        if when.day is None:
+            sheet.write_string(row, column, when.text(self.facts.language), self.beside)
+        else:
+            style = self.style(num_format="yyyy-mm-dd", align="left", indent=1)
+            sheet.write_datetime(row, column, dt.datetime.combine(when.day, dt.time()), style)
 
     def ref(self, sheet: str, row: int, column: int) -> str:
         """An absolute reference to a cell, with its sheet."""

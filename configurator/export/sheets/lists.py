@@ -10,7 +10,7 @@ def write_sources(book: Book) -> None:
     sheet = book.sheets["sources"]
     book.heads(sheet, 0, [book.say(f"head.{key}") for key in ("id", "of", "source", "date")])
     for at, row in enumerate(book.facts.sources, start=1):
-        for column, value in enumerate((row.id, row.of, row.text, row.date)):
+        for column, value in enumerate((row.id, row.of, row.text, row.shown)):
             sheet.write_string(at, column, value, book.wrap)
         book.fit(sheet, at, [(row.of, 42), (row.text, 92)])
     book.page("sources", (7, 44, 90, 12), (len(book.facts.sources), 3), 1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import math
 from typing import Any
 
@@ -27,7 +26,6 @@ def write_rents(book: Book, sheet: Any, row: int) -> int:
     book.heads(sheet, row + 1, titles, "BCD")
     row += 2
     money, edit = book.number(book.money), book.number(MONEY["USD"], edit=True)
-    day = book.style(num_format="yyyy-mm-dd", align="left", indent=1)
     years, busy, rented = cells["years"], cells["utilisation"], cells["rented"]
     staff = cells["staff_value"]
     for rent in cost.rents:
@@ -43,8 +41,7 @@ def write_rents(book: Book, sheet: Any, row: int) -> int:
             cell = book.ref("cost", row, 1 + place)
             formula = f"=ROUND({hours}{used}*{cell}*{book.rate_cell},2)"
             sheet.write_formula(row + 1, 1 + place, formula, money, getattr(rent.total, end))
-        day_of = dt.datetime.combine(rent.price.date, dt.time())
-        sheet.write_datetime(row, 4, day_of, day)
+        book.when(sheet, row, 4, rent.price.date)
         sheet.write_string(row, 5, short_ids(facts.rent_sources[rent.rental]), book.wrap)
         total, price_cell = book.ref("cost", row + 1, 1), book.ref("cost", row, 1)
         cells[f"rent_{rent.rental}"] = total

@@ -90,6 +90,10 @@ def write_summary(book: Book) -> None:
     row += 1
     sheet.write_string(row, 0, book.say("catalog_date"), label)
     sheet.write_string(row, 1, text.date(facts.catalog_date, facts.language), value)
+    row += 1
+    sheet.write_string(row, 0, book.say("price_dates"), label)
+    sheet.merge_range(row, 1, row, 3, "", value)
+    sheet.write_string(row, 1, facts.cost.dates_text(facts.language), value)
     book.page("summary", (46, 22, 22, 22), (row, 3), 0, portrait=True)
 
 

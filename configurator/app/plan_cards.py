@@ -63,10 +63,11 @@ def plan_facts(plan: Plan, tongue: str) -> list[str]:
     if run is not None:
         amount = money(run, plan.request.currency)
         facts.append(say("app.card.rent_run", tongue, amount=amount))
-    limits = (plan.request.ttft_s_limit, plan.request.user_tokens_per_s_limit)
-    users = views.carries(plan.scenario, limits, tongue)
+    users = views.carries(plan.scenario, views.limits_asked(plan.request), tongue)
     if users:
         facts.append(users)
+    if any(reason.code in ("export", "export_named") for reason in plan.limits):
+        facts.append(say("app.card.licence", tongue))
     if plan.price.confidence == "low":
         facts.append(say("app.card.low_confidence", tongue))
     facts.append(plan.cost.dates_text(tongue))

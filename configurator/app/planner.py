@@ -45,6 +45,8 @@ STATE_ICONS = {
     "tight": ":material/warning:",
     "bad": ":material/cancel:",
 }
+# Notices that change what the verdict means.
+TOLD = ("layers_on_host", "experts_on_host", "context_beyond_model")
 # The worst first.
 TINTS: Mapping[str, views.Tint] = {"error": "red", "warning": "orange", "info": "blue"}
 
@@ -191,11 +193,10 @@ def _verdict(answer: _Answer) -> None:
         texts.append(kept.text)
         if state == "good":
             state = kept.state
-    texts += [
-        numbers.plain(notice.text(language()))
-        for notice in shown.assumptions
-        if notice.code in ("layers_on_host", "experts_on_host")
-    ]
+    notices = [n for n in (*shown.warnings, *shown.assumptions) if n.code in TOLD]
+    if state == "good" and any(notice.severity == "warning" for notice in notices):
+        state = "tight"
+    texts += [numbers.plain(notice.text(language())) for notice in notices]
     if answer.asked.hardware is None and best is not None:
         goal = best.request.objective
         price = words(

@@ -343,9 +343,19 @@ def _limits_said(answer: Estimate, limits: Limits, language: str) -> Verdict | N
         "count": numbers.count(most, language),
     }
     if most >= answer.scenario.serving.concurrency:
-        return Verdict("good", say("app.limits.held", language, **values))
+        key = "app.limits.held" if _surely(answer, limits) else "app.limits.likely"
+        return Verdict("good", say(key, language, **values))
     key = "app.limits.broken" if most else "app.limits.never"
     return Verdict("tight", say(key, language, **values))
+
+
+def _surely(answer: Estimate, limits: Limits) -> bool:
+    """Whether the slow ends of the 90 % ranges keep the limits as well."""
+    ttft_s, tokens_per_s = limits
+    first, each = answer.performance.ttft_s_high, answer.performance.tpot_s_high
+    late = ttft_s is not None and first is not None and first > ttft_s
+    slow = tokens_per_s is not None and each is not None and 1 / each < tokens_per_s
+    return not (late or slow)
 
 
 def _together_said(answer: Estimate, least: float | None, language: str) -> Verdict | None:

@@ -8,6 +8,7 @@ from configurator import link
 from configurator.app.market import TIERS, recommended
 from configurator.app.plan_cards import plan_facts
 from configurator.capacity import users_within
+from configurator.estimate import estimate
 from configurator.recommend import Request, parse_request, recommend
 from configurator.scenario import parse_scenario
 from configurator.words import say
@@ -206,3 +207,28 @@ def test_a_card_says_that_its_price_is_of_low_confidence(language: str) -> None:
     assert {plan.price.confidence for plan in plans} >= {"low", "medium"}
     for plan in plans:
         assert (words in plan_facts(plan, language)) == (plan.price.confidence == "low")
+
+
+def test_limits_that_only_the_middle_keeps_are_likely(language: str) -> None:
+    one = {"m": "Qwen/Qwen3-8B", "w": "bf16", "n": "24", "g": "l40s", "c": "1"}
+    speed = estimate(scenario(start(language, **one))).performance
+    assert speed.ttft_s is not None
+    assert speed.ttft_s_high is not None
+    between = (speed.ttft_s + speed.ttft_s_high) / 2
+    likely = re.compile(r"Likely within|很可能在你的限制内")
+    assert likely.search(verdict(start(language, **one, ttft=f"{between:.3f}")))
+    assert not likely.search(verdict(start(language, **one, ttft=f"{2 * speed.ttft_s_high:.3f}")))
+
+
+def test_a_context_that_the_model_does_not_know_is_no_good_answer(language: str) -> None:
+    long = {"m": "Qwen/Qwen3-8B", "n": "1", "in": "200000", "g": "h200-sxm", "c": "8"}
+    at = start(language, **long)
+    assert at.warning
+    assert "40,960" in verdict(at)
+
+
+def test_a_licence_stands_on_the_card_of_a_class(language: str) -> None:
+    asked = {"m": "Qwen/Qwen3-235B-A22B", "n": "4", "reg": "China", "by": "NVIDIA"}
+    word = say("app.card.licence", language)
+    assert word in said(start(language, **asked))
+    assert word not in said(start(language, **asked, exp="1"))

@@ -182,6 +182,9 @@ def _serving(
             split.tensor, split.pipeline, split.expert
         )
         assumptions.append(Notice("mtp_counted", "info", {"gib": float(extra) / GIB}))
+    if scenario.engine == "llama_cpp" and arch.vision_parameters:
+        gib = arch.vision_parameters * 2 / GIB
+        assumptions.append(Notice("text_model_alone", "info", {"gib": gib}))
     if scenario.kv_cache_precision == "auto":
         assumptions.append(Notice("kv_default", "info", {"precision": kv_precision}))
     if held.host_layers:

@@ -9,16 +9,24 @@ from typing import Any
 import numpy as np
 
 from configurator.architecture import Architecture, Layer, Matrix, Quantization
+from configurator.architecture.families import family_name
 from configurator.engines import NEAREST_GGUF, constant
 from configurator.scenario import Scenario
 from configurator.units import MIB
 
 # Bits a weight of GGUF's block types (ggml-common.h: block size in bytes × 8 / weights a block).
 GGUF_BITS = {
-    "f32": 32.0, "f16": 16.0, "q8_0": 8.5, "q6_k": 6.5625, "q5_k": 5.5, "q5_0": 5.5, "q4_k": 4.5,
-    "q4_0": 4.5, "q3_k": 3.4375, "q2_k": 2.625, "mxfp4": 4.25,
+    "f32": 32.0, "f16": 16.0, "q8_0": 8.5, "q6_k": 6.5625, "q5_k": 5.5, "q5_1": 6.0, "q5_0": 5.5,
+    "q4_k": 4.5, "q4_0": 4.5, "q3_k": 3.4375, "q2_k": 2.625, "mxfp4": 4.25,
 }  # fmt: skip
 GGUF_MIXES = ("q8_0", "q6_k", "q5_k_m", "q4_k_m", "q4_0", "q3_k_m", "q2_k")
+# What a row that is no multiple of a type's 256 weights gets instead: blocks of 32
+# (llama.cpp's ``tensor_type_fallback``; older releases took IQ4_NL for Q4_0, of the same size).
+GGUF_FALLBACK = {"q2_k": "q4_0", "q3_k": "q4_0", "q4_k": "q5_0", "q5_k": "q5_1", "q6_k": "q8_0"}
+# Modules whose query, key and value llama.cpp's converter keeps in one tensor, ``attn_qkv``.
+GGUF_FUSED = frozenset({
+    "query_key_value", "qkv_proj", "Wqkv", "c_attn", "attn.c_attn", "in_proj_qkv",
+})  # fmt: skip
 PLAIN_BITS = {"fp32": 32.0, "fp16": 16.0, "bf16": 16.0}
 # PyTorch's caching allocator (c10/cuda/CUDACachingAllocator): blocks of 10 MiB and more come in
 # steps of 2 MiB, and what is left of one is split off only if it is larger than 1 MiB.
@@ -93,57 +101,84 @@ def _more_bits(index: int, layers: int) -> bool:
     return index < layers // 8 or index >= 7 * layers // 8 or (index - layers // 8) % 3 == 2
 
 
-def gguf_bits(
-    mix: str, matrix: Matrix, layers: int, kv_ratio: int, experts: int, tied: bool = False
-) -> float:
+def gguf_bits(mix: str, matrix: Matrix, arch: Architecture, layer: Layer | None) -> float:
     """Average bits a weight of a tensor in a GGUF mix, over the model's layers.
 
     Source: llama.cpp ``llama_tensor_get_type`` (src/llama-quant.cpp): which type each tensor gets
-    in each mix. Vectors stay 32 bit; the router stays 32 bit.
+    in each mix. Vectors and the router stay 32 bit.
+
+    Args:
+        mix: One of `GGUF_MIXES`, or ``f16``.
+        matrix: The tensor.
+        arch: The model.
+        layer: The layer it stands in, None for the model's ends.
     """
-    if mix == "f16":
-        return 32.0 if matrix.in_features == 1 or matrix.role in ("norm", "router") else 16.0
+    if matrix.role == "vision":
+        return GGUF_BITS["f16"]
     if matrix.in_features == 1 or matrix.role in ("norm", "router"):
-        return 32.0
-    if matrix.role == "head" or (matrix.role == "embedding" and tied):
-        return GGUF_BITS["q8_0" if mix == "q8_0" else "q6_k"]
+        return GGUF_BITS["f32"]
+    if mix == "f16":
+        return GGUF_BITS["f16"]
+    types = _gguf_types(mix, matrix, arch, layer)
+    return sum(share * _row_bits(kind, matrix.in_features) for kind, share in types.items())
+
+
+def _row_bits(kind: str, row: int) -> float:
+    """Bits a weight of a type, or of what stands in for it where blocks do not fill a row."""
+    if row % 32:
+        return GGUF_BITS["f16"]
+    return GGUF_BITS[GGUF_FALLBACK.get(kind, kind) if row % 256 else kind]
+
+
+def _gguf_types(
+    mix: str, matrix: Matrix, arch: Architecture, layer: Layer | None
+) -> dict[str, float]:
+    """Types that a tensor gets in a mix, each with its share of the layers.
+
+    Fused query-key-value tensors follow the rule by which files were published; since 2026
+    llama-quantize treats them as value projections, and such files are up to 2 % smaller.
+    """
+    layers, experts = arch.num_layers, arch.experts
+    falcon = family_name(arch.model_type, []) == "falcon"
     base = {"q5_k_m": "q5_k", "q4_k_m": "q4_k", "q3_k_m": "q3_k"}.get(mix, mix)
-    if matrix.role == "embedding":
-        return GGUF_BITS[base]
+    if matrix.role == "head" or (matrix.role == "embedding" and arch.tied_embeddings):
+        return {"q8_0" if mix == "q8_0" or falcon else "q6_k": 1.0}
+    if matrix.role == "embedding" or mix == "q8_0":
+        return {base: 1.0}
     name = matrix.name.rsplit(".", 1)[-1]
-    share = sum(_more_bits(i, layers) for i in range(layers)) / max(1, layers)
-    bits = GGUF_BITS[base]
+    more = sum(_more_bits(i, layers) for i in range(layers)) / max(1, layers)
+    first = (layers // 16) / max(1, layers)
+    shared = layer.heads // max(1, layer.kv_heads) if layer else 1
+    if matrix.module_name in GGUF_FUSED:
+        return {{"q3_k_m": "q4_k", "q4_k_m": "q5_k", "q5_k_m": "q6_k"}.get(mix, base): 1.0}
+    if name in ("k_proj", "v_proj") and experts == 8:
+        return {"q8_0": 1.0}
     if name == "v_proj":
-        if experts == 8 and mix not in ("q4_0", "q8_0"):
-            return GGUF_BITS["q8_0"]
+        large = layers == 80 and shared > 1  # llama.cpp's 70B
         if mix in ("q4_k_m", "q5_k_m"):
-            if layers == 80 and mix == "q4_k_m":
-                return share * GGUF_BITS["q6_k"] + (1 - share) * GGUF_BITS["q5_k"]
-            return share * GGUF_BITS["q6_k"] + (1 - share) * bits
+            return {"q6_k": more, "q5_k" if large else base: 1 - more}
         if mix == "q3_k_m":
-            return GGUF_BITS["q5_k" if layers == 80 else "q4_k"]
+            early = min(2, layers) / max(1, layers)
+            return {"q5_k": 1.0} if large else {"q5_k": early, "q4_k": 1 - early}
         if mix == "q2_k":
-            return GGUF_BITS["q4_k" if kv_ratio >= 4 else "q3_k"]
+            wide = "q5_k" if large else "q4_k"
+            return {wide if large or shared >= 4 else "q3_k": 1.0}
     elif name == "down_proj":
+        if mix == "q4_k_m" and falcon:
+            return {"q6_k": first, "q5_k": more - first, base: 1 - more}
         if mix in ("q4_k_m", "q5_k_m"):
-            return share * GGUF_BITS["q6_k"] + (1 - share) * bits
+            return {"q6_k": more, base: 1 - more}
+        if mix == "q3_k_m" and falcon:
+            return {"q5_k": first, "q4_k": more - first, base: 1 - more}
         if mix == "q3_k_m":
-            first = (layers // 16) / max(1, layers)
-            return first * GGUF_BITS["q5_k"] + (1 - first) * (
-                share * GGUF_BITS["q4_k"] + (1 - share) * GGUF_BITS["q3_k"]
-            )
+            return {"q5_k": first, "q4_k": 1 - first}
         if mix == "q2_k":
-            return GGUF_BITS["q3_k"]
-    elif name in ("o_proj", "wo_b"):
+            return {"q3_k": 1.0}
+    elif name in ("o_proj", "wo_b") and not falcon:
         if experts == 8 and mix in ("q4_k_m", "q3_k_m", "q2_k"):
-            return GGUF_BITS["q5_k"]
-        if mix == "q3_k_m":
-            return GGUF_BITS["q4_k"]
-        if mix == "q2_k":
-            return GGUF_BITS["q3_k"]
-    elif name == "k_proj" and experts == 8 and mix not in ("q4_0", "q8_0"):
-        return GGUF_BITS["q8_0"]
-    return bits
+            return {"q5_k": 1.0}
+        return {{"q3_k_m": "q4_k", "q2_k": "q3_k"}.get(mix, base): 1.0}
+    return {base: 1.0}
 
 
 def stored_bits(
@@ -162,13 +197,15 @@ def stored_bits(
     if precision in GGUF_MIXES or engine == "llama_cpp":
         if precision == "fp32":
             return 32.0
-        if precision == "mxfp4" and arch.is_moe and matrix.role == "expert" and matrix.linear:
-            return GGUF_BITS["mxfp4"]
-        mix = NEAREST_GGUF.get(precision, precision)
-        if precision in PLAIN_BITS or (precision == "mxfp4" and arch.is_moe):
-            mix = "f16"  # MXFP4 files of a mixture keep the rest at 16 bit
-        heads = layer.heads // max(1, layer.kv_heads) if layer else 1
-        return gguf_bits(mix, matrix, arch.num_layers, heads, arch.experts, arch.tied_embeddings)
+        if precision == "mxfp4" and arch.is_moe:
+            if matrix.role == "expert" and matrix.linear:
+                return GGUF_BITS["mxfp4"]
+            # A checkpoint in MXFP4 is converted as it is; llama-quantize's MXFP4_MOE makes the
+            # rest of another one Q8_0.
+            native = quantization is not None and quantization.precision == "mxfp4"
+            return gguf_bits("f16" if native else "q8_0", matrix, arch, layer)
+        mix = "f16" if precision in PLAIN_BITS else NEAREST_GGUF.get(precision, precision)
+        return gguf_bits(mix, matrix, arch, layer)
     if precision in PLAIN_BITS:
         return PLAIN_BITS[precision]
     wide = wide_bits(precision, arch.native_precision)
@@ -257,7 +294,7 @@ def weight_table(
     Args:
         arch: The model.
         precision: Resolved precision.
-        engine: ``llama_cpp`` stores GGUF types.
+        engine: ``llama_cpp`` stores GGUF types, and the language model alone.
         with_mtp: Count the multi-token-prediction layers too.
     """
     column = replicated = expert = 0.0
@@ -277,6 +314,8 @@ def weight_table(
                 replicated += size
     embedding = head = sharded = other = host = 0.0
     for matrix in arch.ends:
+        if engine == "llama_cpp" and matrix.role == "vision":
+            continue  # a file of its own, loaded with ``--mmproj`` alone
         size = matrix.parameters * stored_bits(matrix, precision, arch, engine) / 8
         if matrix.shard == "vocab" and engine in ("vllm", "sglang"):
             rows = matrix.out_features

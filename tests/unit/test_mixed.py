@@ -118,7 +118,8 @@ def test_layers_by_memory_lie_in_what_is_free() -> None:
 def test_layers_by_memory_carry_what_equal_shares_do_not() -> None:
     """32 + 12 GB: 30 GB of weights do not lie in two equal parts, but do by memory."""
     cards = {"rtx-5090": 1, "rtx-3060-12gb": 1}
-    scenario = load("Qwen/Qwen3-14B")
+    users = {"concurrency": 4, "input_tokens": 4096, "output_tokens": 512}
+    scenario = load("Qwen/Qwen3-14B", inference=users)
     assert best_of(cards, scenario, "bf16", "sglang") is None
     for engine in ("llama_cpp", "vllm"):
         way = best_of(cards, scenario, "bf16", engine)

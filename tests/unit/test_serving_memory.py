@@ -6,10 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from configurator.architecture import read_architecture
+from configurator.estimate import estimate
 from configurator.memory.kv_cache import bytes_per_token, sequence_bytes
 from configurator.memory.serving import serving_memory
 from configurator.memory.weights import block_bytes, stored_bits, weight_table
-from configurator.scenario import Inference
+from configurator.scenario import Inference, parse_scenario
 from configurator.units import GIB, MIB
 from tests.unit.test_parallelism import LLAMA_8B
 
@@ -57,6 +58,137 @@ def test_gguf_weights_match_published_files():
         assert float(weight_table(model, precision, "llama_cpp").per_gpu()) / GIB == pytest.approx(
             gib, abs=2e-4
         )
+
+
+# Files as published on the Hub, GB; they hold up to 7 MB of vocabulary beside the tensors.
+QWEN_05B = {
+    "model_type": "qwen2", "hidden_size": 896, "intermediate_size": 4864, "num_hidden_layers": 24,
+    "num_attention_heads": 14, "num_key_value_heads": 2, "vocab_size": 151936,
+    "tie_word_embeddings": True,
+}  # fmt: skip
+PHI_4 = {
+    "model_type": "phi3", "hidden_size": 5120, "intermediate_size": 17920, "num_hidden_layers": 40,
+    "num_attention_heads": 40, "num_key_value_heads": 10, "vocab_size": 100352,
+}  # fmt: skip
+MIXTRAL = {
+    "model_type": "mixtral", "hidden_size": 4096, "intermediate_size": 14336,
+    "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8,
+    "vocab_size": 32000, "num_local_experts": 8, "num_experts_per_tok": 2,
+    "tie_word_embeddings": False,
+}  # fmt: skip
+GLM_4_9B = {
+    "model_type": "chatglm", "hidden_size": 4096, "ffn_hidden_size": 13696, "num_layers": 40,
+    "num_attention_heads": 32, "multi_query_attention": True, "multi_query_group_num": 2,
+    "padded_vocab_size": 151552, "kv_channels": 128, "add_qkv_bias": True, "seq_length": 131072,
+}  # fmt: skip
+GEMMA_27B = {
+    "model_type": "gemma3",
+    "text_config": {
+        "model_type": "gemma3_text", "hidden_size": 5376, "intermediate_size": 21504,
+        "num_hidden_layers": 62, "num_attention_heads": 32, "num_key_value_heads": 16,
+        "head_dim": 128, "vocab_size": 262208, "sliding_window": 1024,
+    },
+    "vision_config": {
+        "model_type": "siglip_vision_model", "hidden_size": 1152, "intermediate_size": 4304,
+        "num_hidden_layers": 27, "num_attention_heads": 16, "image_size": 896, "patch_size": 14,
+    },
+}  # fmt: skip
+LLAMA_70B = {
+    "model_type": "llama", "hidden_size": 8192, "intermediate_size": 28672,
+    "num_hidden_layers": 80, "num_attention_heads": 64, "num_key_value_heads": 8,
+    "vocab_size": 128256, "tie_word_embeddings": False,
+}  # fmt: skip
+PUBLISHED = {
+    "llama-8b": (LLAMA_8B, {
+        "q8_0": 8.540771, "q6_k": 6.596007, "q5_k_m": 5.732988, "q4_k_m": 4.920735,
+        "q4_0": 4.661211, "q3_k_m": 4.018918, "q2_k": 3.179132,
+    }),
+    "llama-70b": (LLAMA_70B, {"q5_k_m": 49.95, "q4_k_m": 42.52, "q3_k_m": 34.27, "q2_k": 26.38}),
+    "mixtral": (MIXTRAL, {"q4_k_m": 28.45, "q4_0": 26.44, "q3_k_m": 22.54}),
+    "qwen-0.5b": (QWEN_05B, {
+        "q8_0": 0.531, "q6_k": 0.506, "q5_k_m": 0.420, "q4_k_m": 0.398, "q4_0": 0.352,
+        "q3_k_m": 0.355, "q2_k": 0.339,
+    }),
+    "glm-4-9b": (GLM_4_9B, {"q6_k": 8.26, "q5_k_m": 7.14, "q4_k_m": 6.25, "q3_k_m": 5.06}),
+    "phi-4": (PHI_4, {"q5_k_m": 10.60, "q4_k_m": 9.05, "q3_k_m": 7.36, "q2_k": 5.55}),
+    "gemma-27b": (GEMMA_27B, {"q8_0": 28.71, "q4_k_m": 16.55, "q3_k_m": 13.43}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_gguf_mixes_match_published_files(name):
+    config, files = PUBLISHED[name]
+    for mix, size in files.items():
+        table = weight_table(arch(config), mix, "llama_cpp")
+        assert table.total + table.host == pytest.approx(size * 1e9, rel=0.003, abs=8e6), mix
+
+
+def test_falcon_has_rules_of_its_own():
+    # What the card holds of 4.98, 4.21 and 7.67 GB: all but the token embedding beside the head.
+    model = arch({
+        "model_type": "falcon", "hidden_size": 4544, "num_hidden_layers": 32,
+        "num_attention_heads": 71, "vocab_size": 65024, "multi_query": True,
+    })  # fmt: skip
+    for mix, size, embedding in (("q4_k_m", 4.98, 5.5), ("q4_0", 4.21, 4.5), ("q8_0", 7.67, 8.5)):
+        held = float(weight_table(model, mix, "llama_cpp").per_gpu())
+        held += 65024 * 4544 * embedding / 8
+        assert held == pytest.approx(size * 1e9, rel=0.003)
+
+
+def test_llama_cpp_loads_the_language_model_alone():
+    model = arch(GEMMA_27B)
+    text = weight_table(arch(GEMMA_27B["text_config"]), "bf16", "llama_cpp")
+    assert weight_table(model, "bf16", "llama_cpp").total == text.total
+    assert weight_table(model, "bf16").total > text.total
+    for engine, told in (("llama_cpp", True), ("vllm", False)):
+        asked = {"model": {"config": GEMMA_27B}, "engine": engine, "hardware": {"gpu": "rtx-4090"}}
+        answer = estimate(parse_scenario(asked))
+        assert any(n.code == "text_model_alone" for n in answer.assumptions) is told
+
+
+def test_mxfp4_experts_lie_beside_q8_0_unless_the_checkpoint_is_mxfp4():
+    config = dict(MIXTRAL)
+    made = weight_table(arch(config), "mxfp4", "llama_cpp").head
+    kept = weight_table(
+        arch({**config, "quantization_config": {"quant_method": "mxfp4"}}), "mxfp4", "llama_cpp"
+    ).head
+    assert (made, kept) == (32000 * 4096 * 8.5 / 8, 32000 * 4096 * 2)
+
+
+@pytest.mark.parametrize(
+    ("version", "cache", "length", "mib"),
+    [
+        # Start-up logs of Llama 3 8B without flash attention: 258.5, 560, 2,144 and 8,480 MiB.
+        ("b4000", "fp16", 512, 258.5), ("b4000", "fp16", 8192, 552), ("b4000", "fp16", 32768, 2136),
+        ("b4000", "fp16", 131072, 8472),
+        # With it: a mask of 32 and of 16 bit; today of 16, and the logits of one token.
+        ("b7000", "fp16", 512, 258.5), ("b7000", "fp16", 131072, 408), (None, "fp16", 512, 72.5),
+        (None, "fp16", 131072, 200), (None, "q8_0", 131072, 664),
+    ],
+)  # fmt: skip
+def test_compute_buffer_of_llama_cpp(version, cache, length, mib):
+    load = Inference(input_tokens=length - 1, output_tokens=1, max_model_len=length)
+    held = serving_memory(arch(LLAMA_8B), "q4_k_m", cache, "llama_cpp", load, H100, version=version)
+    assert float(held.activations) / MIB == pytest.approx(mib, abs=0.5)
+
+
+def test_compute_buffer_of_llama_cpp_is_near_logged_ones():
+    def mib(layers, hidden, ffn, cache, version):
+        model = arch({
+            "model_type": "qwen3_5_text", "hidden_size": hidden, "intermediate_size": ffn,
+            "num_hidden_layers": layers, "num_attention_heads": 16, "num_key_value_heads": 4,
+            "head_dim": 256, "vocab_size": 248320, "linear_num_key_heads": 16,
+            "linear_num_value_heads": 32, "linear_key_head_dim": 128,
+            "linear_value_head_dim": 128, "full_attention_interval": 4,
+        })  # fmt: skip
+        load = Inference(input_tokens=262143, output_tokens=1)
+        held = serving_memory(model, "q4_k_m", cache, "llama_cpp", load, H100, version=version)
+        return float(held.activations) / MIB
+
+    # Qwen3.5 9B before June 2026, 4B after it, with 262,144 tokens.
+    assert mib(32, 4096, 12288, "fp16", "b8500") == pytest.approx(808, rel=0.03)
+    assert mib(32, 2560, 9216, "fp16", None) / 1024 == pytest.approx(0.31, rel=0.06)
+    assert mib(32, 2560, 9216, "q8_0", None) / 1024 == pytest.approx(1.30, rel=0.06)
 
 
 def test_allocator_blocks():

@@ -71,7 +71,7 @@ def _held(here: Estimate, users: float | Floats) -> ServingMemory:
     """Return the memory of a deployment at a number of requests at once, or at many."""
     scenario, split = here.scenario, here.split
     return held_memory(
-        scenario, here.architecture, here.device.memory_bytes, split.tensor, split.pipeline,
+        scenario, here.architecture, here.device, split.tensor, split.pipeline,
         split.expert, split.data, scenario.serving.model_copy(update={"concurrency": users}),
     )  # fmt: skip
 

@@ -31,6 +31,7 @@ class Device:
         host_bytes_per_s: To host memory, one way.
         domain_size: Cards joined by the fast link; 1 where there is none.
         native: Whether it computes in a precision itself, where that is known.
+        a100: Whether its name says A100, which vLLM's defaults ask for.
     """
 
     id: Any
@@ -47,6 +48,7 @@ class Device:
     name: Any = ""
     native: Mapping[str, bool] = field(default_factory=dict)
     sources: Any = field(default=(), compare=False)
+    a100: Any = False
 
     def rate(self, precision: str) -> Any:
         """FLOP/s at a precision; NaN where the card lacks it or it is not known."""
@@ -67,6 +69,10 @@ def _pcie_bytes_per_s(text: str | None) -> float:
     return _PCIE[generation] * lanes / 16
 
 
+def _says_a100(name: str) -> bool:
+    return "a100" in name.lower()
+
+
 def from_catalog(gpu: Gpu) -> Device:
     """Return a catalog card as a device."""
     rates = {p: float("nan") if (r := gpu.flops(p)) is None else float(r) for p in RATES}
@@ -76,7 +82,7 @@ def from_catalog(gpu: Gpu) -> Device:
         gpu.id, gpu.vendor, gpu.architecture, gpu.segment, float(gpu.memory_bytes),
         float("nan") if bandwidth is None else float(bandwidth), rates,
         float(gpu.link_bytes_per_s or host), host, int(gpu.domain_size), gpu.compute_capability,
-        gpu.name, {str(k): v for k, v in gpu.native.items()},
+        gpu.name, {str(k): v for k, v in gpu.native.items()}, a100=_says_a100(gpu.name),
     )  # fmt: skip
 
 
@@ -94,6 +100,7 @@ def from_custom(gpu: CustomGpu) -> Device:
     return Device(
         gpu.name, "custom", "custom", "custom", gpu.memory_gib * GIB, gpu.bandwidth_gbps * 1e9,
         rates, link, _PCIE["4"], gpu.domain_size or (8 if gpu.link_gbps else 1), None, gpu.name,
+        a100=_says_a100(gpu.name),
     )  # fmt: skip
 
 
@@ -108,4 +115,5 @@ def stack(devices: Sequence[Device]) -> Device:
         column("memory_bytes"), column("bandwidth_bytes_per_s"),
         {p: np.array([d.rates[p] for d in devices]) for p in RATES},
         column("link_bytes_per_s"), column("host_bytes_per_s"), column("domain_size"),
+        a100=column("a100"),
     )  # fmt: skip

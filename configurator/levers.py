@@ -18,11 +18,11 @@ from configurator.estimate import Estimate
 from configurator.export.checkpoints import pruner, quantizer
 from configurator.export.serving import drafts_itself
 from configurator.export.shell import Artifact, file_stem
+from configurator.memory import vllm
 from configurator.memory.serving import OFFLOADING
 from configurator.parallelism import Kind, Split, legal_tensor_sizes, splits_of_engine
 from configurator.performance.serving import TYPICAL_ACCEPTANCE, Speculative, static_share
 from configurator.scenario import ConfigModel, Scenario, SizeModel
-from configurator.units import GIB
 
 Group = Literal["memory", "parallel", "speed"]
 Changes = Mapping[str, Any]
@@ -37,8 +37,6 @@ SHARDED = ("zero1", "zero2", "zero3", "fsdp")
 UNSHARED = {"fsdp": ("zero1",), "deepspeed": ("fsdp",)}
 # Cards that a split is tried with where there is only one.
 PAIR = 2
-# From here on vLLM takes larger chunks (0.24, engine/arg_utils.py).
-LARGE_CARD_GIB = 70
 # What is tried where the load says nothing: half of each prompt as in the one before; one token
 # drafted by a model's own layer (its recipes' default), three looked up in the prompt.
 SHARED_PREFIX = 0.5
@@ -241,9 +239,10 @@ def _chunk(answer: Estimate) -> Iterator[Lever]:
     if engine == "transformers":
         yield Lever("chunked_prefill", "memory", reason="no_chunks")
         return
-    small = answer.device.memory_bytes < LARGE_CARD_GIB * GIB
+    device = answer.device
+    large = vllm.has_large_defaults(device.memory_bytes, device.a100)
     name = {
-        "vllm": "max_num_batched_tokens_small" if small else "max_num_batched_tokens",
+        "vllm": "max_num_batched_tokens" if large else "max_num_batched_tokens_small",
         "sglang": "chunked_prefill_tokens",
         "tensorrt_llm": "max_num_tokens",
         "llama_cpp": "micro_batch_tokens",

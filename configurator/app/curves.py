@@ -161,7 +161,7 @@ def need(scenario: Scenario) -> Need:
         )  # fmt: skip
         required, budget = float(trained.total), float(device.memory_bytes)
     else:
-        held = held_memory(scenario, arch, device.memory_bytes, *ranks)
+        held = held_memory(scenario, arch, device, *ranks)
         required, budget = float(held.required), float(held.budget)
     low, high = memory_interval(scenario, device.vendor)
     gib = required / GIB

@@ -173,7 +173,7 @@ def _serving(
     _, kv_precision = served_precisions(scenario, arch)
     low, high = memory_interval(scenario, device.vendor)
     held = held_memory(
-        scenario, arch, device.memory_bytes, split.tensor, split.pipeline, split.expert, split.data
+        scenario, arch, device, split.tensor, split.pipeline, split.expert, split.data
     )
     if holds_mtp(arch, scenario):
         table = weight_table(arch, precision, scenario.engine, True)

@@ -94,15 +94,15 @@ def memory_interval(scenario: Scenario, vendor: str) -> tuple[float, float]:
 
 
 def held_memory(
-    scenario: Scenario, arch: Architecture, memory_bytes: Any, tensor: Any, pipeline: Any,
+    scenario: Scenario, arch: Architecture, device: Device, tensor: Any, pipeline: Any,
     expert: Any, data: Any, inference: Inference | None = None,
 ) -> ServingMemory:  # fmt: skip
-    """Return what serving a scenario takes on cards of so much memory, split so.
+    """Return what serving a scenario takes on such cards, split so.
 
     Args:
         scenario: Serving; its hardware only says whether layers may lie in host memory.
         arch: Its model.
-        memory_bytes: Of one card; a number or an array, as the split's parts.
+        device: The card, or many as arrays, as the split's parts.
         tensor: Tensor-parallel ranks.
         pipeline: Pipeline stages.
         expert: Expert-parallel ranks.
@@ -116,8 +116,7 @@ def held_memory(
         vendor = device_of(hardware.gpu).vendor
         margin = memory_interval(scenario, vendor)[1]
     return serving_memory(
-        arch, precision, kv, scenario.engine, inference or scenario.serving, memory_bytes,
-        tensor, pipeline, expert, data, with_mtp=holds_mtp(arch, scenario),
-        version=scenario.engine_version,
-        offload_margin=margin,
+        arch, precision, kv, scenario.engine, inference or scenario.serving,
+        device.memory_bytes, tensor, pipeline, expert, data, with_mtp=holds_mtp(arch, scenario),
+        version=scenario.engine_version, a100=device.a100, offload_margin=margin,
     )  # fmt: skip

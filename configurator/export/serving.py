@@ -70,11 +70,12 @@ def _served_context(answer: Estimate) -> int:
 
 def _vllm_sequences(answer: Estimate) -> int | None:
     """Return ``max_num_seqs`` where vLLM's default would let some of the load wait."""
-    inference, memory = answer.scenario.serving, answer.device.memory_bytes
+    inference, device = answer.scenario.serving, answer.device
+    large = vllm.has_large_defaults(device.memory_bytes, device.a100)
     asked = math.ceil(inference.concurrency / answer.split.data)
-    if inference.max_num_seqs is None and asked <= vllm.default_sequences(memory):
+    if inference.max_num_seqs is None and asked <= vllm.default_sequences(large):
         return None
-    return int(vllm.sequences_at_once(inference, memory, asked))
+    return int(vllm.sequences_at_once(inference, large, asked))
 
 
 def vllm_command(answer: Estimate, language: str = "en") -> str:

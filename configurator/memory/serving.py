@@ -202,6 +202,7 @@ class _Ask:
     weights: Any
     rounding: Any
     version: str | None
+    a100: Any = False
     host_share: Any = 0.0
 
     @property
@@ -263,16 +264,19 @@ def _pooled_by_token(
 
 def _vllm(ask: _Ask) -> ServingMemory:
     arch, inference = ask.arch, ask.inference
-    step = vllm.batched_tokens(inference, ask.memory_bytes)
-    seqs = vllm.sequences_at_once(inference, ask.memory_bytes, ask.sequences)
     release = vllm.release(ask.version)
     old = release.sorts_logits
+    large = not release.first_engine and vllm.has_large_defaults(ask.memory_bytes, ask.a100)
+    step = vllm.batched_tokens(inference, large)
+    if release.first_engine and not inference.max_num_batched_tokens:
+        step = step if ask.model_len > vllm.UNCUT_TOKENS else np.maximum(step, ask.model_len)
+    seqs = vllm.sequences_at_once(inference, large, ask.sequences)
     activations = vllm.activation_bytes(
         arch, ask.precision, step, seqs, ask.model_len, ask.tensor, ask.expert, old
     )
     charged, beside = vllm.graph_bytes(arch, old)
     libraries, communication = vllm.non_torch_bytes(
-        arch, step, ask.memory_bytes, ask.tensor, ask.pipeline, old
+        arch, step, ask.memory_bytes, ask.tensor, ask.pipeline, old, ask.a100
     )
     parts = {
         "allocator_rounding": ask.rounding,
@@ -320,7 +324,7 @@ def _sglang(ask: _Ask) -> ServingMemory:
     """SGLang: the static share of what is free before loading holds weights and cache."""
     arch, inference = ask.arch, ask.inference
     step = inference.max_num_batched_tokens or constant("sglang", "chunked_prefill_tokens")
-    seqs = vllm.sequences_at_once(inference, ask.memory_bytes)
+    seqs = vllm.sequences_at_once(inference, vllm.has_large_defaults(ask.memory_bytes))
     activations = vllm.activation_bytes(
         arch, ask.precision, step, seqs, ask.model_len, ask.tensor, ask.expert
     )
@@ -474,6 +478,7 @@ def serving_memory(
     *,
     with_mtp: bool = False,
     version: str | None = None,
+    a100: Any = False,
     offload_margin: float | None = None,
 ) -> ServingMemory:
     """Memory of serving a model on the fullest GPU.
@@ -491,6 +496,7 @@ def serving_memory(
         data: Replicas (or attention data-parallel ranks).
         with_mtp: Hold the multi-token-prediction layers too.
         version: Of the engine, where an older one is meant.
+        a100: Whether the card's name says A100.
         offload_margin: Layers may lie in host memory where the need, this share larger, is more
             than the card has; None: none may. Engines that cannot do so keep them all.
     """
@@ -500,7 +506,7 @@ def serving_memory(
     rounding = rounding_bytes(arch, precision, engine, tensor, pipeline, expert)
     ask = _Ask(
         arch, precision, KV_BITS[kv_precision], inference, memory_bytes, tensor, pipeline, expert,
-        data, weights, rounding, version,
+        data, weights, rounding, version, a100,
     )  # fmt: skip
     held = _ENGINES[engine](ask)
     if offload_margin is None or engine not in OFFLOADING:

@@ -22,7 +22,7 @@ from configurator.units import GIB, MIB
 
 # Families that run on the second model runner, which does not charge CUDA graphs to the budget.
 V2_FAMILIES = frozenset({"llama", "mistral", "qwen3", "deepseek_v2", "qwen2_moe", "granitemoe"})
-# From here on a card counts as large in the defaults of the API server.
+# From here on a card counts as large.
 LARGE_CARD = 70 * GIB
 # FlashInfer's largest fused message by tensor-parallel ranks, bytes (vLLM 0.24, pass config).
 FUSED_MESSAGE = {2: 64 * MIB, 4: 2 * MIB, 8: MIB / 2}
@@ -40,13 +40,17 @@ class Release:
             to the budget (before pull request 33538).
         charges_context: Its budget pays for what other libraries held before the model was
             loaded, the CUDA context included (before pull request 19312).
+        first_engine: Its scheduler (V0, the default before 0.8) has the same defaults on every
+            card, and prompts of up to 32,768 tokens are not cut (engine/arg_utils.py of 0.7).
     """
 
     sorts_logits: bool = False
     charges_context: bool = False
+    first_engine: bool = False
 
 
-SORTING_ENDS, CHARGING_ENDS = (0, 16), (0, 10)
+SORTING_ENDS, CHARGING_ENDS, FIRST_ENGINE_ENDS = (0, 16), (0, 10), (0, 8)
+UNCUT_TOKENS = 32_768
 
 
 def release(version: str | None) -> Release:
@@ -55,43 +59,48 @@ def release(version: str | None) -> Release:
     if found is None:
         return Release()
     number = int(found[1]), int(found[2])
-    return Release(number < SORTING_ENDS, number < CHARGING_ENDS)
+    return Release(number < SORTING_ENDS, number < CHARGING_ENDS, number < FIRST_ENGINE_ENDS)
 
 
 def _second_runner(arch: Architecture, old: bool) -> bool:
     return arch.model_type in V2_FAMILIES and not old
 
 
-def batched_tokens(inference: Inference, memory_bytes: Any) -> Any:
+def has_large_defaults(memory_bytes: Any, a100: Any = False) -> Any:
+    """Whether the API server's defaults on a card are the larger ones.
+
+    From 70 GiB on, but not where the card's name says A100 (vLLM source, engine/arg_utils.py).
+    """
+    return (np.asarray(memory_bytes) >= LARGE_CARD) & np.logical_not(a100)
+
+
+def batched_tokens(inference: Inference, large: Any) -> Any:
     """Tokens of the profiling step: ``max_num_batched_tokens`` or the API server's default."""
     if inference.max_num_batched_tokens:
         return inference.max_num_batched_tokens
     small = constant("vllm", "max_num_batched_tokens_small")
-    return np.where(
-        np.asarray(memory_bytes) < LARGE_CARD, small, constant("vllm", "max_num_batched_tokens")
-    )
+    return np.where(large, constant("vllm", "max_num_batched_tokens"), small)
 
 
-def default_sequences(memory_bytes: Any) -> Any:
+def default_sequences(large: Any) -> Any:
     """The API server's ``max_num_seqs`` where none is given."""
-    small = constant("vllm", "max_num_seqs_small")
-    return np.where(np.asarray(memory_bytes) < LARGE_CARD, small, constant("vllm", "max_num_seqs"))
+    return np.where(large, constant("vllm", "max_num_seqs"), constant("vllm", "max_num_seqs_small"))
 
 
-def sequences_at_once(inference: Inference, memory_bytes: Any, asked: Any = 0) -> Any:
+def sequences_at_once(inference: Inference, large: Any, asked: Any = 0) -> Any:
     """``max_num_seqs``, or the default, or more where more are asked for.
 
     The launch command then states it; vLLM allows no more than ``max_num_batched_tokens``.
 
     Args:
         inference: The load.
-        memory_bytes: The card's memory.
+        large: ``has_large_defaults`` of the card.
         asked: Sequences that a replica is to hold.
     """
     if inference.max_num_seqs:
         return inference.max_num_seqs
-    most = batched_tokens(inference, memory_bytes)
-    return np.maximum(default_sequences(memory_bytes), np.minimum(asked, most))
+    most = batched_tokens(inference, large)
+    return np.maximum(default_sequences(large), np.minimum(asked, most))
 
 
 def context_bytes(memory_bytes: Any) -> Any:
@@ -212,11 +221,11 @@ def graph_bytes(arch: Architecture, old: bool = False) -> tuple[float, float]:
     return (0.0, size * MIB) if old else (size * MIB, 0.0)
 
 
-def fused_reduce_bytes(arch: Architecture, tokens: Any, memory_bytes: Any, tensor: Any) -> Any:
+def fused_reduce_bytes(arch: Architecture, tokens: Any, large: Any, tensor: Any) -> Any:
     """Workspace of the all-reduce that is fused with the norm, on by default on Hopper and B200.
 
-    ``8·tp·min(tokens, S/2h)·h`` with the largest message S of FlashInfer's table; smaller cards do
-    without it.
+    ``8·tp·min(tokens, S/2h)·h`` with the largest message S of FlashInfer's table; smaller cards
+    and the A100 do without it.
     """
     hidden = arch.hidden_size
     if np.ndim(tensor) == 0:
@@ -226,11 +235,17 @@ def fused_reduce_bytes(arch: Architecture, tokens: Any, memory_bytes: Any, tenso
         message = np.select(ranks, list(FUSED_MESSAGE.values()), 0.0)
     rows = np.minimum(tokens, message / (2 * hidden))
     size = 8 * np.asarray(tensor) * rows * hidden + np.where(message > 0, 6 * MIB, 0.0)
-    return np.where(np.asarray(memory_bytes) < LARGE_CARD, 0.0, size)
+    return np.where(large, size, 0.0)
 
 
 def non_torch_bytes(
-    arch: Architecture, tokens: Any, memory_bytes: Any, tensor: Any, pipeline: Any, old: bool
+    arch: Architecture,
+    tokens: Any,
+    memory_bytes: Any,
+    tensor: Any,
+    pipeline: Any,
+    old: bool,
+    a100: Any = False,
 ) -> tuple[Any, Any]:
     """What grows outside torch while profiling (charged), and communication buffers (charged)."""
     tensor, pipeline = np.asarray(tensor), np.asarray(pipeline)
@@ -247,7 +262,7 @@ def non_torch_bytes(
         modules = modules + constant("vllm", "non_torch_mib_v1")
     large = np.asarray(memory_bytes) >= LARGE_CARD
     group = np.where(large, constant("vllm", "group_communicator_mib") * MIB, 0.0)
-    reduce = fused_reduce_bytes(arch, tokens, memory_bytes, tensor)
+    reduce = fused_reduce_bytes(arch, tokens, has_large_defaults(memory_bytes, a100), tensor)
     return modules * MIB, np.where(tensor > 1, group + reduce, 0.0)
 
 

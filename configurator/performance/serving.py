@@ -10,7 +10,7 @@ import numpy as np
 
 from configurator.architecture import Architecture
 from configurator.device import Device
-from configurator.memory.vllm import batched_tokens
+from configurator.memory import vllm
 from configurator.performance.coefficients import (
     FAMILIES,
     coefficients,
@@ -149,7 +149,8 @@ def make_plan(
     fast = np.where((domain > 1) & (group <= domain), 1.0, 0.0)
     chunk: Any = inference.max_num_batched_tokens or CHUNK_TOKENS.get(engine)
     if chunk is None:
-        chunk = batched_tokens(inference, device.memory_bytes)
+        large = vllm.has_large_defaults(device.memory_bytes, device.a100)
+        chunk = vllm.batched_tokens(inference, large)
     return Plan(
         tensor_, np.asarray(pipeline, dtype=float), np.asarray(expert, dtype=float),
         np.asarray(data, dtype=float), np.asarray(device.bandwidth_bytes_per_s), rate, wide,

@@ -261,7 +261,7 @@ def candidates_of(catalog: Catalog, rows: Rows, rules: SplitRules) -> Candidates
     return Candidates(row, tensor, pipeline, expert, data, group, top, take(cards.device, card))
 
 
-def take(device: Device, index: Ints) -> Device:
+def take(device: Device, index: Ints | slice | np.intp) -> Device:
     """Return the cards at the given places as one device of arrays."""
     return replace(
         device,
@@ -272,4 +272,5 @@ def take(device: Device, index: Ints) -> Device:
         rates={name: rate[index] for name, rate in device.rates.items()},
         link_bytes_per_s=device.link_bytes_per_s[index],
         host_bytes_per_s=device.host_bytes_per_s[index], domain_size=device.domain_size[index],
+        a100=device.a100[index],
     )  # fmt: skip

@@ -23,6 +23,7 @@ from configurator.architecture import Architecture
 from configurator.catalog import Catalog, load_catalog
 from configurator.cost.hosts import load_hosts
 from configurator.cost.prices import Price
+from configurator.device import Device
 from configurator.engines import NEAREST_GGUF
 from configurator.errors import InputError
 from configurator.estimate import architecture_of, held_memory, served_precisions
@@ -321,13 +322,13 @@ class _Load:
         return np.array([known[gpu] for gpu in self.kinds], dtype=np.intp)
 
     @property
-    def memory(self) -> Any:
-        """Bytes of each kind of card."""
-        return cards_of(self.catalog).device.memory_bytes[self.places]
+    def devices(self) -> Device:
+        """Each kind of card."""
+        return take(cards_of(self.catalog).device, self.places)
 
-    def held(self, load: Inference, memory: Any, tensor: Any, pipeline: Any, expert: Any,
+    def held(self, load: Inference, device: Device, tensor: Any, pipeline: Any, expert: Any,
              data: Any) -> Any:  # fmt: skip
-        return held_memory(self.base, self.arch, memory, tensor, pipeline, expert, data, load)
+        return held_memory(self.base, self.arch, device, tensor, pipeline, expert, data, load)
 
     def budget(self, held: Any) -> Any:
         """Bytes that a card may give: the engine's share, no more than is free."""
@@ -377,7 +378,8 @@ def _equal(load: _Load) -> _Draft | None:
     splits = splits[splits[:, 3] <= serving.concurrency]
     if not len(splits):
         return None
-    smallest = float(np.min(load.memory))
+    devices = load.devices
+    smallest = take(devices, np.argmin(devices.memory_bytes))
     held = load.held(serving, smallest, *splits.T)
     shape = (len(splits),)
     room = np.broadcast_to(load.budget(held) - held.required * (1 + load.high), shape)
@@ -420,12 +422,13 @@ def _room_for_layers(load: _Load, serving: Inference) -> tuple[Any, Any, Any]:
     Embedding or head, whichever is larger, counts on every card.
     """
     count = load.arch.num_layers
-    memory = load.memory
-    one = load.held(serving, memory, 1.0, float(count), 1.0, 1.0)
-    two = load.held(serving, memory, 1.0, float(-(-count // 2)), 1.0, 1.0)
-    first, second = (np.broadcast_to(x.required, memory.shape) for x in (one, two))
+    devices = load.devices
+    shape = devices.memory_bytes.shape
+    one = load.held(serving, devices, 1.0, float(count), 1.0, 1.0)
+    two = load.held(serving, devices, 1.0, float(-(-count // 2)), 1.0, 1.0)
+    first, second = (np.broadcast_to(x.required, shape) for x in (one, two))
     layer = (second - first) * (1 + load.high)
-    budget = np.broadcast_to(load.budget(one), memory.shape)
+    budget = np.broadcast_to(load.budget(one), shape)
     return first * (1 + load.high) - layer, layer, budget
 
 

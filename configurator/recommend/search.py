@@ -352,7 +352,7 @@ def _evaluate(
     else:
         inference = scenario.serving
         _, kv_precision = served_precisions(scenario, arch)
-        cache = held_memory(scenario, arch, device.memory_bytes, tensor, pipeline, expert, data)
+        cache = held_memory(scenario, arch, device, tensor, pipeline, expert, data)
         required, room = np.broadcast_to(cache.required, size), np.broadcast_to(cache.budget, size)
         holds = np.broadcast_to(cache.max_concurrency, size)
         fits = np.flatnonzero(required <= room)

@@ -240,7 +240,9 @@ def test_sparse_attention_needs_a_card_with_kernels(gpu, runs):
     ("card", "twin"), [("a100-sxm4-80", "a800-sxm4-80"), ("h100-sxm", "h800-sxm")]
 )
 def test_the_same_chip_is_as_fast(card, twin):
-    one, other = (answer(QWEN, "vllm", gpu, 1).performance for gpu in (card, twin))
+    # vLLM's own steps go by the name: an A100's are smaller than an A800's.
+    load = {"max_num_batched_tokens": 8192}
+    one, other = (answer(QWEN, "vllm", gpu, 1, load=load).performance for gpu in (card, twin))
     assert one.output_tokens_per_s == other.output_tokens_per_s
 
 

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from configurator.architecture import read_architecture
-from configurator.estimate import estimate
+from configurator.device import stack
+from configurator.estimate import device_of, estimate
 from configurator.memory.kv_cache import bytes_per_token, sequence_bytes
 from configurator.memory.serving import serving_memory
 from configurator.memory.weights import block_bytes, stored_bits, weight_table
@@ -273,6 +274,27 @@ def test_vllm_profiles_as_many_sequences_as_are_asked_for():
 
     assert (step(10), step(256), step(400), step(5000)) == (256, 256, 400, 2048)
     assert step(400, max_num_seqs=64) == 64
+
+
+def test_vllm_gives_an_a100_the_defaults_of_a_small_card():
+    model, load = arch(LLAMA_8B), Inference(max_model_len=8192)
+
+    def step(memory, a100, version=None):
+        held = serving_memory(
+            model, "bf16", "bf16", "vllm", load, memory, a100=a100, version=version
+        )
+        return int(held.detail["step_tokens"]), int(held.detail["step_sequences"])
+
+    a100, h100 = (device_of(gpu) for gpu in ("a100-sxm4-80", "h100-sxm"))
+    assert step(a100.memory_bytes, a100.a100) == (2048, 256)
+    assert step(h100.memory_bytes, h100.a100) == (8192, 1024)
+    cards = stack([a100, h100])
+    many = serving_memory(
+        model, "bf16", "bf16", "vllm", load, cards.memory_bytes, np.array([1, 1]), a100=cards.a100
+    )
+    assert many.detail["step_tokens"].tolist() == [2048, 8192]
+    # The first engine has one default for all cards and takes a prompt in one step.
+    assert step(h100.memory_bytes, False, "0.7.3") == (8192, 256)
 
 
 @settings(max_examples=40, deadline=None)

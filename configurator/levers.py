@@ -18,11 +18,11 @@ from configurator.estimate import Estimate
 from configurator.export.checkpoints import pruner, quantizer
 from configurator.export.serving import drafts_itself
 from configurator.export.shell import Artifact, file_stem
-from configurator.memory import vllm
+from configurator.memory import sglang, vllm
 from configurator.memory.serving import OFFLOADING
 from configurator.parallelism import Kind, Split, legal_tensor_sizes, splits_of_engine
 from configurator.performance.serving import TYPICAL_ACCEPTANCE, Speculative, static_share
-from configurator.scenario import ConfigModel, Scenario, SizeModel
+from configurator.scenario import ConfigModel, Inference, Scenario, SizeModel
 
 Group = Literal["memory", "parallel", "speed"]
 Changes = Mapping[str, Any]
@@ -239,15 +239,13 @@ def _chunk(answer: Estimate) -> Iterator[Lever]:
     if engine == "transformers":
         yield Lever("chunked_prefill", "memory", reason="no_chunks")
         return
-    device = answer.device
-    large = vllm.has_large_defaults(device.memory_bytes, device.a100)
-    name = {
-        "vllm": "max_num_batched_tokens" if large else "max_num_batched_tokens_small",
-        "sglang": "chunked_prefill_tokens",
-        "tensorrt_llm": "max_num_tokens",
-        "llama_cpp": "micro_batch_tokens",
-    }[engine]
-    default = int(constant(engine, name))
+    memory, plain = answer.device.memory_bytes, Inference()
+    default = int({
+        "vllm": vllm.batched_tokens(plain, vllm.has_large_defaults(memory, answer.device.a100)),
+        "sglang": sglang.prefill_tokens(plain, memory),
+        "tensorrt_llm": constant("tensorrt_llm", "max_num_tokens"),
+        "llama_cpp": constant("llama_cpp", "micro_batch_tokens"),
+    }[engine])  # fmt: skip
     if given is not None and given < default:
         yield Lever("chunked_prefill", "memory", off={key: None}, reason="chunk",
                     values={"before": default, "after": given})  # fmt: skip

@@ -16,7 +16,7 @@ import numpy as np
 
 from configurator.architecture import Architecture
 from configurator.engines import constant
-from configurator.memory import vllm
+from configurator.memory import sglang, vllm
 from configurator.memory.kv_cache import KV_BITS, sequence_bytes
 from configurator.memory.weights import rounding_bytes, stored_bits, weight_table
 from configurator.scenario import Inference
@@ -323,7 +323,7 @@ def _vllm(ask: _Ask) -> ServingMemory:
 def _sglang(ask: _Ask) -> ServingMemory:
     """SGLang: the static share of what is free before loading holds weights and cache."""
     arch, inference = ask.arch, ask.inference
-    step = inference.max_num_batched_tokens or constant("sglang", "chunked_prefill_tokens")
+    step = sglang.prefill_tokens(inference, ask.memory_bytes)
     seqs = vllm.sequences_at_once(inference, vllm.has_large_defaults(ask.memory_bytes))
     activations = vllm.activation_bytes(
         arch, ask.precision, step, seqs, ask.model_len, ask.tensor, ask.expert
@@ -331,7 +331,7 @@ def _sglang(ask: _Ask) -> ServingMemory:
     context = constant("vllm", "context_mib") * MIB
     shared = ask.peers * constant("sglang", "distributed_mib") * MIB
     free = visible_bytes(ask.memory_bytes) - context - shared
-    share = inference.gpu_memory_utilization or constant("sglang", "mem_fraction_static")
+    share = sglang.static_share(inference, ask.memory_bytes, ask.tensor, ask.pipeline, ask.version)
     graphs = sum(vllm.graph_bytes(arch))
     # A share that leaves no room for a step and the graphs has to be lowered.
     pool = np.minimum(free * share, free - activations - graphs) - ask.weights - ask.rounding

@@ -10,6 +10,7 @@ from configurator.device import stack
 from configurator.estimate import device_of, estimate
 from configurator.memory.kv_cache import bytes_per_token, sequence_bytes
 from configurator.memory.serving import serving_memory
+from configurator.memory.sglang import static_share
 from configurator.memory.weights import block_bytes, stored_bits, weight_table
 from configurator.scenario import Inference, parse_scenario
 from configurator.units import GIB, MIB
@@ -295,6 +296,22 @@ def test_vllm_gives_an_a100_the_defaults_of_a_small_card():
     assert many.detail["step_tokens"].tolist() == [2048, 8192]
     # The first engine has one default for all cards and takes a prompt in one step.
     assert step(h100.memory_bytes, False, "0.7.3") == (8192, 256)
+
+
+@pytest.mark.parametrize(
+    ("gpu", "tensor", "version", "share"),
+    [("rtx-4090", 1, None, 0.847), ("h100-sxm", 1, None, 0.835), ("h100-sxm", 8, "0.5.3", 0.818),
+     ("h200-sxm", 1, None, 0.907), ("h100-sxm", 8, "SGLang 0.4.9", 0.831),
+     ("h100-sxm", 8, "0.4.6.post5", 0.81), ("rtx-4090", 1, "0.4.6", 0.88)],
+)  # fmt: skip
+def test_sglang_keeps_back_what_its_steps_and_graphs_take(gpu, tensor, version, share):
+    memory = device_of(gpu).memory_bytes
+    assert static_share(Inference(), memory, tensor, 1, version) == pytest.approx(share)
+    cards = np.array([memory, memory])
+    assert static_share(Inference(), cards, np.array([tensor, tensor]), 1, version) == (
+        pytest.approx([share, share])
+    )
+    assert static_share(Inference(gpu_memory_utilization=0.5), memory, tensor, 1, version) == 0.5
 
 
 @settings(max_examples=40, deadline=None)

@@ -108,6 +108,8 @@ FAMILIES: dict[str, Family] = {
     "mixtral": _MISTRAL,
     "yi": _LLAMA,
     "aquila": _LLAMA,
+    "apertus": Family(gated=False, qk_norm="head", bias_flag="attention"),
+    "arcee": replace(_LLAMA, gated=False),
     "exaone": Family(modules={"o_proj": "out_proj"}),
     "exaone4": Family(qk_norm="head"),
     "smollm3": _LLAMA,
@@ -293,7 +295,7 @@ _SAME: dict[str, str] = {
     "bailing_moe_v2": "bailing_moe", "internvl": "qwen3", "llava": "llama",
     "llava_next": "llama", "smolvlm": "llama", "idefics3": "llama", "glm4v": "glm4",
     "glm4v_moe": "glm4_moe", "refinedweb": "falcon", "refinedwebmodel": "falcon",
-    "lfm2_vl": "lfm2", "apertus": "llama", "arcee": "llama", "qwen2_5_omni": "qwen2",
+    "lfm2_vl": "lfm2", "apertus1p5": "apertus", "qwen2_5_omni": "qwen2",
     "ernie4_5_vl_moe": "ernie4_5_moe", "hunyuan_v1": "hunyuan_v1_dense",
 }  # fmt: skip
 

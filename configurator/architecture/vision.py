@@ -99,6 +99,17 @@ def _vit(p: Parts, v: Reader) -> Tower:
     return Tower(t.split, t.whole + _patch(v) * hidden + hidden * p.hidden + p.hidden * p.hidden)
 
 
+def _qwen2(p: Parts, v: Reader) -> Tower:
+    """Qwen2-VL: ``hidden_size`` is the language model's, the tower's own is ``embed_dim``."""
+    hidden, side = v.integer("embed_dim", 1280), v.integer("spatial_merge_size", 2)
+    ffn = int(hidden * v.number("mlp_ratio", 4.0))
+    t = _blocks(v.integer("depth", 32), hidden, ffn)
+    merged, out = hidden * side**2, v.integer("hidden_size", p.hidden)
+    merger = merged * merged + merged + merged * out + out
+    patches = _patch(v) * v.integer("temporal_patch_size", 2) * hidden
+    return Tower(t.split + merger, t.whole + patches + 2 * hidden)
+
+
 def _qwen2_5(p: Parts, v: Reader) -> Tower:
     layers, hidden, ffn = _size(v)
     t = _blocks(layers, hidden, ffn, gated=True, norm_bias=False)
@@ -238,6 +249,7 @@ def _deepseek(p: Parts, v: Reader) -> Tower:
 
 
 _VISION: dict[str, Callable[[Parts, Reader], Tower]] = {
+    "qwen2_vl": _qwen2,
     "qwen2_5_vl": _qwen2_5,
     "qwen3_vl": _qwen3,
     "qwen3_vl_moe": _qwen3,

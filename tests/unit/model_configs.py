@@ -143,6 +143,12 @@ BAICHUAN_7B = without(dims("", 4096, 32, 32, 32, 11008, 64000), "model_type") | 
     "architectures": ["BaichuanForCausalLM"]
 }
 
+QWEN2_VL_7B = {
+    **dims("qwen2_vl", 3584, 28, 28, 4, 18944, 152064),
+    "vision_config": {"depth": 32, "embed_dim": 1280, "mlp_ratio": 4, "num_heads": 16,
+                      "in_chans": 3, "hidden_size": 3584, "patch_size": 14,
+                      "spatial_merge_size": 2, "temporal_patch_size": 2},
+}  # fmt: skip
 PUBLISHED: dict[str, tuple[dict[str, Any], int]] = {
     "Llama-2-7B": (LLAMA_2_7B, 6_738_415_616),
     "Llama-2-13B": (dims("llama", 5120, 40, 40, 40, 13824, 32000), 13_015_864_320),
@@ -189,6 +195,10 @@ PUBLISHED: dict[str, tuple[dict[str, Any], int]] = {
     "OLMo-2-7B": (dims("olmo2", 4096, 32, 32, 32, 11008, 100352), 7_298_617_344),
     "GPT-NeoX-20B": (NEOX_20B, 20_554_567_680),
     "Baichuan-7B": (BAICHUAN_7B, 7_000_559_616),
+    "AFM-4.5B": (dims("arcee", 2560, 36, 20, 4, 18432, 128004, head_dim=128), 4_619_184_640),
+    # But for two scalars of the activation in each layer.
+    "Apertus-8B": (dims("apertus", 4096, 32, 32, 8, 21504, 131072), 8_053_338_176 - 32 * 2),
+    "Qwen2-VL-7B": (QWEN2_VL_7B, 8_291_375_616),
 }  # fmt: skip
 
 

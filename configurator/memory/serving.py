@@ -399,13 +399,18 @@ def _llama_cpp(ask: _Ask) -> ServingMemory:
 
 
 def _transformers(ask: _Ask) -> ServingMemory:
-    """transformers: a cache grown by concatenation, eager kernels, PyTorch's allocator."""
+    """transformers: a cache grown by concatenation, eager kernels, PyTorch's allocator.
+
+    A sliding-window layer keeps its window from 4.56 on (cache_utils.py,
+    ``DynamicSlidingWindowLayer``), but as a view of the whole prompt until the first token after
+    it: a prefill holds every layer's keys and values.
+    """
     arch, inference, sequences = ask.arch, ask.inference, ask.sequences
     bits = 32.0 if ask.precision == "fp32" else 16.0
     prompt, length = float(max(1, inference.input_tokens)), float(inference.context_tokens)
+    kv = ask.sequence(length) * sequences
+    first = ask.sequence(prompt, full_context=True) * sequences
     own = ask.sequence(length, full_context=True)
-    kv = own * sequences
-    first = kv * (prompt / max(prompt, length))
     rotary = prompt * _width(arch, "qk_dim") * 2 * bits / 8
     unpacked = dequantised_bytes(arch, ask.precision)
     logits = sequences * arch.vocab_size * 4.0
@@ -420,7 +425,7 @@ def _transformers(ask: _Ask) -> ServingMemory:
         + np.maximum(logits, grown)
         + step_activations(arch, sequences, bits, ask.tensor, ask.expert)
     )
-    peak = held + np.maximum(first + np.maximum(prefill, logits), kv + decode)
+    peak = held + np.maximum(first + np.maximum(prefill, logits), np.maximum(first, kv) + decode)
     reserved = np.maximum(
         held + first + prefill + cache_fragments(arch, first, prompt, sequences, bits),
         held + 2 * kv if inference.output_tokens > 1 else 0.0,

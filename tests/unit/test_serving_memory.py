@@ -54,6 +54,23 @@ def test_grouped_heads_are_copied_beyond_their_number():
     assert float(sequence_bytes(model, 16, 1000, tensor=16)) == whole / 8
 
 
+def test_transformers_keeps_a_window_but_prefills_the_whole_prompt():
+    model, whole = arch({**LLAMA_8B, "sliding_window": 512}), arch(LLAMA_8B)
+
+    def held(model, **load):
+        return serving_memory(model, "bf16", "bf16", "transformers", Inference(**load), H100)
+
+    long = {"concurrency": 2, "input_tokens": 30_000, "output_tokens": 100}
+    assert float(held(model, **long).kv_cache) == 2 * 512 * 131_072
+    assert float(held(model, **long).peak_allocated) == pytest.approx(
+        float(held(whole, **long).peak_allocated), rel=0.001
+    )
+    # Where the answer is long, what the window forgets is never held.
+    short = {"input_tokens": 16, "output_tokens": 30_000}
+    less = held(whole, **short).peak_allocated - held(model, **short).peak_allocated
+    assert float(less) == pytest.approx((30_016 - 512) * 131_072, rel=0.02)
+
+
 def test_gguf_weights_match_published_files():
     model = arch(LLAMA_7B)
     for precision, gib in (("q4_0", 3.4937), ("fp16", 12.30764)):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from configurator.architecture.parts import Parts
 from configurator.architecture.tables import AttentionKind, Cache, Layer, Matrix
 
-LINEAR_KINDS = ("kda", "linear_attention", "lightning", "mamba", "conv")
+LINEAR_KINDS = ("kda", "linear_attention", "lightning", "mamba", "mamba1", "conv")
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,8 @@ def attention_kinds(p: Parts) -> list[str]:
         kinds = [names.get(word, word) for word in words]
         if r.section("linear_attn_config") or _has_kda(p):
             return ["kda" if k == "linear_attention" else k for k in kinds]
-        if p.name == "minimax_text_01":
-            return ["lightning" if k == "linear_attention" else k for k in kinds]
-        return kinds
+        other = {"minimax_text_01": "lightning", "granitemoehybrid": "mamba"}.get(p.name)
+        return [other if other and k == "linear_attention" else k for k in kinds]
     linear = r.section("linear_attn_config")
     if linear is not None and linear.sequence("kda_layers"):
         kda = set(linear.integers("kda_layers"))
@@ -53,6 +52,12 @@ def attention_kinds(p: Parts) -> list[str]:
     indices = r.integers("full_attn_idxs")
     if indices:
         return ["full_attention" if i in set(indices) else "conv" for i in range(n)]
+    if p.name == "bamba":
+        full = set(r.integers("attn_layer_indices"))
+        return ["full_attention" if i in full else "mamba" for i in range(n)]
+    if p.name == "jamba":
+        period, offset = r.integer("attn_layer_period", 8), r.integer("attn_layer_offset", 4, 0)
+        return ["full_attention" if i % period == offset else "mamba1" for i in range(n)]
     cross = set(r.integers("cross_attention_layers"))
     if cross:
         return ["cross_attention" if i in cross else "full_attention" for i in range(n)]
@@ -110,7 +115,13 @@ def build_attention(p: Parts, spec: AttentionSpec) -> Layer:
         return _cross(p)
     if p.r.optional("kv_lora_rank"):
         return _latent(p, spec)
-    return _grouped_query(p, spec)
+    layer = _grouped_query(p, spec)
+    if p.name == "falcon_h1":  # attention and Mamba-2 side by side
+        beside = _mamba(p)
+        return replace(
+            layer, cache=layer.cache + beside.cache, matrices=layer.matrices + beside.matrices
+        )
+    return layer
 
 
 # --------------------------------------------------------------------------- softmax attention
@@ -449,16 +460,20 @@ def _gated_delta(p: Parts) -> Layer:
 def _mamba(p: Parts) -> Layer:
     """Mamba-2."""
     r = p.r
-    heads, dim = r.integer("mamba_num_heads"), r.integer("mamba_head_dim")
+    heads = r.integer("mamba_num_heads")
+    wide = r.integer("mamba_expand", 2) * p.hidden
+    dim = (
+        max(1, wide // heads) if r.raw("mamba_head_dim") == "auto" else r.integer("mamba_head_dim")
+    )
     groups, state = r.integer("mamba_groups", 1), r.integer("ssm_state_size")
     kernel = r.integer("conv_kernel", 4)
     inner, mixed = heads * dim, heads * dim + 2 * groups * state
-    bias = r.flag("mamba_proj_bias")
+    bias, normed = r.flag("mamba_proj_bias"), r.flag("mamba_rms_norm", p.name != "falcon_h1")
     matrices = [
         *p.linear("in_proj", inner + mixed + heads, p.hidden, "attention", "column", bias=bias),
         Matrix("conv1d", mixed, kernel + 1, "norm", "column", linear=False),
         p.vector("a_d_dt_bias", 3 * heads, "norm", "column"),
-        p.vector("gated_norm", inner, "norm", "column"),
+        *([p.vector("gated_norm", inner, "norm", "column")] if normed else []),
         *p.linear("out_proj", p.hidden, inner, "attention", "row", bias=bias),
     ]
     ssm = heads * dim * state
@@ -469,6 +484,27 @@ def _mamba(p: Parts) -> Layer:
         state_heads=max(1, min(heads, groups)),
     )
     return Layer("linear", heads, groups, state, dim, (cache,), tuple(matrices))
+
+
+def _mamba1(p: Parts) -> Layer:
+    """Mamba as Jamba has it, with norms on the step's parts (modeling_jamba.py)."""
+    r = p.r
+    inner = r.integer("mamba_expand", 2) * p.hidden
+    state, kernel = r.integer("ssm_state_size", 16), r.integer("conv_kernel", 4)
+    automatic = r.raw("mamba_dt_rank") in (None, "auto")
+    rank = -(-p.hidden // 16) if automatic else r.integer("mamba_dt_rank")
+    bias = r.flag("mamba_proj_bias")
+    matrices = [
+        *p.linear("in_proj", 2 * inner, p.hidden, "attention", "column", bias=bias),
+        Matrix("conv1d", inner, kernel + 1, "norm", "column", linear=False),
+        *p.linear("x_proj", rank + 2 * state, inner, "attention", "row"),
+        *p.linear("dt_proj", inner, rank, "attention", "column", bias=True),
+        p.vector("a_d", inner * (state + 1), "norm", "column"),
+        p.vector("step_norms", rank + 2 * state),
+        *p.linear("out_proj", p.hidden, inner, "attention", "row", bias=bias),
+    ]
+    cache = Cache(state_elements=inner * (kernel - 1 + state), state_heads=inner)
+    return Layer("linear", inner, inner, 1, 1, (cache,), tuple(matrices))
 
 
 def _short_conv(p: Parts) -> Layer:
@@ -489,5 +525,6 @@ _LINEAR = {
     "linear_attention": _gated_delta,
     "lightning": _lightning,
     "mamba": _mamba,
+    "mamba1": _mamba1,
     "conv": _short_conv,
 }

@@ -28,6 +28,15 @@ from configurator.errors import InputError
 MAX_PARAMETERS = 10**15
 MAX_ROTARY_FACTOR = 1e6
 _TEXT_KEYS = ("text_config", "llm_config", "language_config", "language_model", "thinker_config")
+# What a language part inside another config leaves out: transformers writes differences alone
+# (configuration_llama.py and configuration_mistral.py, as LLaVA's checkpoints rely on them).
+_TEXT_DEFAULTS: dict[str, dict[str, Any]] = {
+    "llama": {"hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32,
+              "num_attention_heads": 32, "vocab_size": 32000, "max_position_embeddings": 2048},
+    "mistral": {"hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32,
+                "num_attention_heads": 32, "num_key_value_heads": 8, "vocab_size": 32000,
+                "max_position_embeddings": 131072, "sliding_window": 4096},
+}  # fmt: skip
 _EMPTY_LAYER = Layer("none", 1, 1, 1, 1, (), ())
 
 
@@ -131,7 +140,8 @@ def _text_config(config: Mapping[str, Any]) -> dict[str, Any]:
         inner = config.get(key)
         if isinstance(inner, Mapping):
             outer = {k: v for k, v in config.items() if k not in inner and k != key}
-            merged = {**outer, **inner}
+            known = _TEXT_DEFAULTS.get(str(inner.get("model_type")), {})
+            merged = {**known, **outer, **inner}
             break
     for key in ("attn_config", "ffn_config"):  # MPT and DBRX keep fields in blocks of their own
         block = merged.get(key)
@@ -239,7 +249,8 @@ def _hybrid_pattern(p: Parts) -> str:
 
 
 def _signs(kinds: list[Any]) -> str:
-    signs = {"mamba": "M", "attention": "*", "mlp": "-", "moe": "E"}
+    signs = {"mamba": "M", "linear_attention": "M", "attention": "*", "full_attention": "*",
+             "mlp": "-", "moe": "E"}  # fmt: skip
     return "".join(signs.get(k, "?") if isinstance(k, str) else "?" for k in kinds)
 
 

@@ -176,6 +176,7 @@ FAMILIES: dict[str, Family] = {
     "gemma4": _GEMMA4,
     # GPT-like: layer norms with bias, plain MLP
     "gpt2": replace(_GPT, tied=True, learned_positions=0, modules=_GPT2),
+    "gpt_neo": replace(_GPT, tied=True, learned_positions=0, modules={"o_proj": "out_proj"}),
     "gpt_bigcode": replace(_GPT, tied=True, learned_positions=0, modules=_GPT2),
     "gpt_neox": replace(_GPT, modules=_NEOX),
     "gptj": Family(
@@ -275,6 +276,9 @@ FAMILIES: dict[str, Family] = {
         },
     ),
     "nemotron_h": _NEMOTRON_H,
+    "bamba": _LLAMA,
+    "falcon_h1": _LLAMA,
+    "jamba": Family(packed_experts=True),
     "lfm2": Family(
         tied=True, qk_norm="head",
         modules={"o_proj": "out_proj", "gate_proj": "w1", "up_proj": "w3", "down_proj": "w2"},
@@ -296,7 +300,7 @@ _SAME: dict[str, str] = {
     "llava_next": "llama", "smolvlm": "llama", "idefics3": "llama", "glm4v": "glm4",
     "glm4v_moe": "glm4_moe", "refinedweb": "falcon", "refinedwebmodel": "falcon",
     "lfm2_vl": "lfm2", "apertus1p5": "apertus", "qwen2_5_omni": "qwen2",
-    "ernie4_5_vl_moe": "ernie4_5_moe", "hunyuan_v1": "hunyuan_v1_dense",
+    "ernie4_5_vl_moe": "ernie4_5_moe", "hunyuan_v1": "hunyuan_v1_dense", "codegen": "gptj",
 }  # fmt: skip
 
 # The class in ``architectures`` where ``model_type`` is missing.

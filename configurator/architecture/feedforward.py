@@ -116,6 +116,9 @@ def _is_moe(p: Parts, index: int) -> bool:
     experts = r.integer("num_experts", 0, minimum=0)
     if not experts or (experts == 1 and p.name == "hunyuan"):
         return False
+    if p.name == "jamba":
+        offset = r.integer("expert_layer_offset", 1, minimum=0)
+        return index % r.integer("expert_layer_period", 2) == offset
     kinds = r.sequence("mlp_layer_types")
     if index < len(kinds):
         return bool(kinds[index] == "sparse")

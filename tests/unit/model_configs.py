@@ -199,6 +199,37 @@ PUBLISHED: dict[str, tuple[dict[str, Any], int]] = {
     # But for two scalars of the activation in each layer.
     "Apertus-8B": (dims("apertus", 4096, 32, 32, 8, 21504, 131072), 8_053_338_176 - 32 * 2),
     "Qwen2-VL-7B": (QWEN2_VL_7B, 8_291_375_616),
+    "Bamba-9B": (
+        dims("bamba", 4096, 32, 32, 8, 14336, 128256, attn_layer_indices=[9, 18, 27],
+             mamba_n_heads=128, mamba_d_head="auto", mamba_d_state=128, mamba_n_groups=1),
+        9_780_235_392,
+    ),
+    "Falcon-H1-7B": (
+        dims("falcon_h1", 3072, 44, 12, 2, 12288, 130048, head_dim=128, mamba_n_heads=24,
+             mamba_d_head=128, mamba_d_state=256, mamba_d_ssm=3072),
+        7_585_513_568,
+    ),
+    "Jamba-v0.1": (
+        dims("jamba", 4096, 32, 32, 8, 14336, 65536, num_experts=16, num_experts_per_tok=2,
+             expert_layer_period=2, expert_layer_offset=1, attn_layer_period=8,
+             attn_layer_offset=4, mamba_d_state=16, mamba_d_conv=4, mamba_dt_rank=256),
+        51_570_323_328,
+    ),
+    "GPT-Neo-1.3B": (
+        {"model_type": "gpt_neo", "hidden_size": 2048, "num_layers": 24, "num_heads": 16,
+         "intermediate_size": None, "vocab_size": 50257, "max_position_embeddings": 2048},
+        1_315_575_808 + 24 * 3 * 2048,  # counted with biases of query, key and value
+    ),
+    "CodeGen-6B": (
+        {"model_type": "codegen", "n_embd": 4096, "n_layer": 28, "n_head": 16, "n_inner": None,
+         "vocab_size": 50400, "n_positions": 2048, "tie_word_embeddings": False},
+        6_050_882_784,
+    ),
+    "BLOOM": (
+        {"model_type": "bloom", "n_embed": 14336, "n_layer": 70, "num_attention_heads": 112,
+         "vocab_size": 250880},
+        176_247_271_424,
+    ),
 }  # fmt: skip
 
 

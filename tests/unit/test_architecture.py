@@ -16,6 +16,7 @@ from tests.unit.model_configs import (
     DEEPSEEK_V2_LITE,
     DEEPSEEK_V3,
     GPT_OSS_120B,
+    LLAMA_2_7B,
     MIXTRAL,
     PUBLISHED,
     QWEN3_30B,
@@ -53,6 +54,29 @@ def test_draft_layer_leaves_out_what_it_shares() -> None:
     copies = 2 * 129280 * 7168
     assert (architecture.mtp_parameters + copies) / 1e9 == pytest.approx(13.5, rel=0.02)
     assert architecture.num_layers == 61
+
+
+def test_language_part_of_a_llava_states_differences_alone() -> None:
+    text = {"model_type": "llama", "vocab_size": 32064, "max_position_embeddings": 4096}
+    sparse = read_architecture({"model_type": "llava", "text_config": text})
+    whole = {**LLAMA_2_7B, "vocab_size": 32064}
+    assert sparse.parameters == read_architecture(whole).parameters
+    with pytest.raises(InputError, match="hidden_size"):  # a config of its own must say it
+        read_architecture(text)
+
+
+@pytest.mark.parametrize("name", ["ibm-granite__granite-4.0", "nvidia__NVIDIA-Nemotron-3-Nano"])
+def test_mamba_is_known_by_its_later_name(name: str) -> None:
+    file = next(CONFIGS.glob(f"{name}*.json"))
+    config = json.loads(file.read_text())
+    later = {"mamba": "linear_attention", "attention": "full_attention"}
+    signs = {"M": "linear_attention", "*": "full_attention", "-": "mlp", "E": "moe"}
+    pattern = config.pop("hybrid_override_pattern", None)
+    kinds = config.get("layer_types") or config.get("layers_block_type")
+    listed = [signs[s] for s in pattern] if pattern else [later.get(k, k) for k in kinds]
+    key = "layers_block_type" if pattern else "layer_types"
+    before = read_architecture(json.loads(file.read_text()))
+    assert read_architecture({**config, key: listed}).groups == before.groups
 
 
 def test_every_catalog_config_parses() -> None:

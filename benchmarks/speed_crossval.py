@@ -20,7 +20,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from configurator.calibrate import CLASSES, coverage, cross_validate, families
-from configurator.performance.measured import EXPECTED_ERROR, read_rows
+from configurator.measured_speeds import EXPECTED_ERROR, read_rows
 from configurator.validate import read_cases
 
 NAMES = {"same": "rows", "model": "model", "card": "card", "none": "architecture"}

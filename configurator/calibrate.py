@@ -20,8 +20,8 @@ import yaml
 
 from configurator.catalog import catalog_dir
 from configurator.errors import InputError
+from configurator.measured_speeds import EXPECTED_ERROR, Row, read_rows
 from configurator.performance.coefficients import FILE, context_key
-from configurator.performance.measured import EXPECTED_ERROR, Row, read_rows
 from configurator.performance.serving import closed_loop
 from configurator.performance.spec import SPEC, Coefficient
 from configurator.performance.steps import Plan

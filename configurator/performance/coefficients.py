@@ -58,18 +58,22 @@ def resolve(family: str, context: Mapping[str, str]) -> dict[str, float]:
     return out
 
 
+def chip_of(card: str) -> str:
+    """Return the card that a card's own factors are kept under: one chip, one set of factors."""
+    known = load_catalog().gpus.get(card)
+    return (known and known.same_chip_as) or card
+
+
 @lru_cache(maxsize=8192)
 def _resolved(
     family: str, engine: str, precision: str, card: str, architecture: str, vendor: str,
     segment: str,
 ) -> Mapping[str, float]:  # fmt: skip
-    known = load_catalog().gpus.get(card)
-    chip = (known and known.same_chip_as) or card
     return resolve(
         family,
         {
-            "engine": engine, "precision": precision, "card": chip, "architecture": architecture,
-            "vendor": vendor, "segment": segment,
+            "engine": engine, "precision": precision, "card": chip_of(card),
+            "architecture": architecture, "vendor": vendor, "segment": segment,
         },
     )  # fmt: skip
 

@@ -17,6 +17,7 @@ from configurator.performance.coefficients import (
     interval,
     precision_class,
 )
+from configurator.performance.links import host_link, peer_link
 from configurator.performance.steps import Coefficients, Plan, decode_step, prefill, total
 from configurator.performance.workload import Workload, workload
 from configurator.scenario import Inference
@@ -26,13 +27,9 @@ from configurator.scenario import Inference
 CHUNK_TOKENS = {
     "sglang": 8192.0, "tensorrt_llm": 8192.0, "llama_cpp": 512.0, "transformers": 1e9,
 }  # fmt: skip
-# InfiniBand NDR, one way, where a group of cards spans hosts.
-NODE_BYTES_PER_S = 50e9
 # Share of a running request's output that it holds on average when admission looks at what is held
 # now; TensorRT-LLM reserves all of it (GUARANTEED_NO_EVICT).
 HELD_OUTPUT = {"tensorrt_llm": 1.0}
-RUNTIME_BYTES = 3.0e9
-
 
 # Where the load drafts tokens and does not say how many are accepted: DeepSeek-V3 reports 85 to
 # 90 % for its second token (arXiv 2412.19437, section 5.4.3); further tokens and other drafts less.
@@ -143,10 +140,9 @@ def make_plan(
     domain = np.maximum(np.asarray(device.domain_size), 1)
     tensor_ = np.asarray(tensor, dtype=float)
     group = np.maximum(tensor_, np.asarray(expert, dtype=float))
-    link = np.where(group > np.maximum(domain, 8), NODE_BYTES_PER_S, device.link_bytes_per_s)
-    slow = np.minimum(link, device.host_bytes_per_s)
-    link = np.where((group > domain) & (group <= 8), slow, link)
     fast = np.where((domain > 1) & (group <= domain), 1.0, 0.0)
+    # llama.cpp computes the layers that lie in host memory there: they do not cross PCIe.
+    host = np.inf if engine == "llama_cpp" else host_link(device)
     chunk: Any = inference.max_num_batched_tokens or CHUNK_TOKENS.get(engine)
     if chunk is None:
         large = vllm.has_large_defaults(device.memory_bytes, device.a100)
@@ -154,33 +150,9 @@ def make_plan(
     return Plan(
         tensor_, np.asarray(pipeline, dtype=float), np.asarray(expert, dtype=float),
         np.asarray(data, dtype=float), np.asarray(device.bandwidth_bytes_per_s), rate, wide,
-        expert_rate, wide, link, fast, np.asarray(device.host_bytes_per_s), chunk, host_share,
+        expert_rate, wide, peer_link(device, group), fast, host, chunk, host_share,
         host_expert_share,
     )  # fmt: skip
-
-
-def capacity_tokens(
-    model: Workload, plan: Plan, memory_bytes: Any, utilization: Any, context: Any
-) -> Any:
-    """Tokens that the cache of one replica holds, where the memory model has not said it.
-
-    What ``utilization`` of the card leaves after weights and runtime, over a token's bytes.
-    """
-    t = plan.tensor
-    weights = (
-        model.column_bytes / t + model.replicated_bytes
-        + model.kv_bytes / np.minimum(t, model.kv_heads)
-        + model.expert_bytes / np.maximum(t, plan.expert)
-        + (model.head_bytes + model.embedding_bytes) / t
-    ) / plan.pipeline  # fmt: skip
-    one: Any = 0.0
-    for read in model.reads:
-        held = np.minimum(context, np.where(read.window == 2048.0, context, read.window))
-        one = one + read.bytes_per_token / np.minimum(t, read.heads) * held / read.ratio
-        one = one + read.index_bytes * held + read.state_bytes / np.minimum(t, read.state_heads) / 2
-    one = one / plan.pipeline
-    free = memory_bytes * utilization - weights - RUNTIME_BYTES
-    return np.maximum(free, 0.0) / np.maximum(one, 1.0) * context
 
 
 def closed_loop(
@@ -240,7 +212,7 @@ def closed_loop(
     batch = prefill(model, plan, c, np.maximum(concurrency / plan.data, 1.0), fresh, cached)
     return {
         "ttft_s": ttft, "tpot_s": tpot, "requests_per_s": rate,
-        "output_tokens_per_s": rate * outputs,
+        "output_tokens_per_s": rate * output_tokens,
         "prefill_tokens_per_s": busy * each * fresh / (total(batch) + c["batch_s"]),
         "decode_tokens_per_s": busy * running / step_s,
         "running": running * busy, "step": step, "prompt": alone,
@@ -289,7 +261,7 @@ def bound_by(step: Mapping[str, Any]) -> Any:
 def serving_speed(
     arch: Architecture, precision: str, kv_precision: str, engine: str, inference: Inference,
     device: Device, tensor: Any = 1, pipeline: Any = 1, expert: Any = 1, data: Any = 1, *,
-    concurrency: Any = None, kv_capacity_tokens: Any = None,
+    kv_capacity_tokens: Any, concurrency: Any = None,
     prefix_cache_share: float | None = None, speculative: Speculative | None = None,
     host_share: Any = 0.0, host_expert_share: Any = 0.0,
 ) -> ServingSpeed:  # fmt: skip
@@ -306,10 +278,9 @@ def serving_speed(
         pipeline: Pipeline stages.
         expert: Expert-parallel ranks; more than ``tensor`` spans the replicas.
         data: Replicas.
+        kv_capacity_tokens: Tokens that the cache of the whole deployment holds.
         concurrency: Requests at once over the whole deployment, a number or an array; the load's
             own where absent.
-        kv_capacity_tokens: Tokens that the cache of the whole deployment holds; reckoned from the
-            card's memory where absent.
         prefix_cache_share: Share of the prompt's tokens found in the prefix cache, 0 to 1; the
             load's own where absent.
         speculative: Speculative decoding; the load's own where absent.
@@ -328,12 +299,7 @@ def serving_speed(
         arch, precision, engine, inference, device, tensor, pipeline, expert, data, host_share,
         host_expert_share,
     )  # fmt: skip
-    context = float(inference.context_tokens)
-    if kv_capacity_tokens is None:
-        share = inference.gpu_memory_utilization or 0.9
-        room = capacity_tokens(model, plan, np.asarray(device.memory_bytes), share, context)
-    else:
-        room = np.asarray(kv_capacity_tokens, dtype=float) / plan.data
+    room = np.asarray(kv_capacity_tokens, dtype=float) / plan.data
     cached = inference.prefix_cache_share if prefix_cache_share is None else prefix_cache_share
     if speculative is None and inference.speculative_tokens:
         accepted = inference.acceptance_rate

@@ -101,7 +101,7 @@ _SERVING = (
     _fixed("hop_s", 20e-6, "s", "pipeline hops (assumed)"),
     _fixed("pcie_latency", 3.0, "times", "all-reduce latency without NVLink (assumed)"),
     _fixed("pipeline_share", 0.85, "exponent", "ideal speed-up of a prompt over pipeline stages"),
-    _fixed("host_bandwidth", 50e9, "bytes/s", "layers in host memory over PCIe 5 x16 (H200: 55 pinned)"),
+    _fixed("host_bandwidth", 50e9, "bytes/s", "layers in host memory, at most, over PCIe (assumed)"),
 )  # fmt: skip
 
 _EAGER = (

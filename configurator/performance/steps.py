@@ -29,7 +29,8 @@ class Plan:
         quantized_rate, wide_rate, expert_rate, attention_rate: FLOP/s of one card.
         link: Bytes/s to a peer, one way, over the slowest link the tensor-parallel group uses.
         fast_link: 1 where peers are joined by NVLink or the like, 0 for PCIe.
-        host: Bytes/s to host memory.
+        host: Bytes/s at which layers in host memory come to the card; no limit where the CPU
+            computes them.
         chunk: Prompt tokens that one step takes at most.
         host_share: Share of the layers' weights that lies in host memory, experts left out.
         host_expert_share: Share of the experts' weights that lies there.
@@ -162,7 +163,7 @@ def _host_seconds(model: Workload, plan: Plan, c: Coefficients, tokens: Any, rou
     touched = touched_experts(model, _expert_tokens(plan, tokens), c["routing_spread"])
     experts = model.expert_bytes * touched
     there = plan.host_share * dense + plan.host_expert_share * experts
-    return there * rounds / c["host_bandwidth"]
+    return there * rounds / np.minimum(c["host_bandwidth"], plan.host)
 
 
 def decode_step(

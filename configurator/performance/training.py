@@ -12,7 +12,8 @@ from configurator.architecture import Architecture
 from configurator.device import Device
 from configurator.memory.training_state import as_run
 from configurator.performance.coefficients import coefficients, interval
-from configurator.performance.serving import NODE_BYTES_PER_S, _plain, first_rate
+from configurator.performance.links import host_link, peer_link
+from configurator.performance.serving import _plain, first_rate
 from configurator.performance.steps import Coefficients, combine
 from configurator.performance.workload import Workload, workload
 from configurator.scenario import Training
@@ -22,7 +23,6 @@ OPTIMIZER_BYTES = {
     "adamw": 28.0, "adamw_8bit": 16.0, "paged_adamw_8bit": 16.0, "adafactor": 14.0, "sgd": 12.0,
     "muon": 20.0,
 }  # fmt: skip
-HOST_GPUS = 8.0
 
 
 @dataclass(frozen=True)
@@ -81,14 +81,7 @@ def make_training_plan(
 ) -> TrainingPlan:  # fmt: skip
     """Return cards, split and method as the formula needs them."""
     training, _ = as_run(training, engine)
-    domain = np.maximum(np.asarray(device.domain_size), 1)
     tensor_, data_ = np.asarray(tensor, dtype=float), np.asarray(data, dtype=float)
-    fast = np.asarray(device.link_bytes_per_s)
-
-    def reach(ranks: Any) -> Any:
-        here = np.where(ranks <= domain, fast, np.minimum(fast, device.host_bytes_per_s))
-        return np.where(ranks > np.maximum(domain, HOST_GPUS), NODE_BYTES_PER_S, here)
-
     rates = ("tf32", "fp32") if training.mixed_precision == "fp32" else ("bf16", "fp16", "fp32")
     if training.mixed_precision == "amp_fp16":
         rates = ("fp16", "fp32")
@@ -96,8 +89,8 @@ def make_training_plan(
     wide = precision == "fp32" and training.mixed_precision == "fp32"
     return TrainingPlan(
         tensor_, np.asarray(pipeline, dtype=float), np.asarray(expert, dtype=float), data_,
-        np.asarray(device.bandwidth_bytes_per_s), first_rate(device, rates), reach(tensor_),
-        reach(tensor_ * data_), np.asarray(device.host_bytes_per_s),
+        np.asarray(device.bandwidth_bytes_per_s), first_rate(device, rates),
+        peer_link(device, tensor_), peer_link(device, tensor_ * data_), host_link(device),
         float(training.micro_batch_size), float(training.sequence_length),
         float(training.gradient_accumulation), float(training.gradient_checkpointing),
         float(training.method != "full"), float(training.method == "qlora"),
@@ -155,7 +148,6 @@ def training_step(model: Workload, plan: TrainingPlan, c: Coefficients) -> dict[
         * (1.0 + plan.adapters * c["adapter_launches"])
     )
     busy = combine(linear + attention + elementwise + moved, launches, c["launch_overlap"])
-    busy = busy * (1.0 + (p - 1.0) / plan.accumulation)
     d = plan.data
     ring = (d - 1.0) / d
     stored = np.where(plan.quantized > 0, 0.56, plan.weight_bytes)
@@ -172,7 +164,9 @@ def training_step(model: Workload, plan: TrainingPlan, c: Coefficients) -> dict[
         4.0 * model.moe_layers / p * tokens * model.top_k * model.hidden * 2.0
     ) / (plan.gradient_link * c["link_share"])  # fmt: skip
     hosted = plan.offload_weights * weights * stored * (2.0 + plan.checkpointing) / d / plan.host
-    micro = combine(busy, sharded, c["overlap"]) + inside + exchange + hosted
+    # Stages wait for the first and the last micro-batch (GPipe, arXiv 1811.06965, section 2).
+    bubble = 1.0 + (p - 1.0) / plan.accumulation
+    micro = (combine(busy, sharded, c["overlap"]) + inside + exchange + hosted) * bubble
     trained = weights * np.where(plan.adapters > 0, 0.01, 1.0)
     reduce = (1.0 - plan.fully_sharded) * trained * plan.gradient_bytes * 2.0 * ring / wire
     owners = np.where((plan.fully_sharded > 0) | (plan.state_sharded > 0), d, 1.0)

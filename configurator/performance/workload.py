@@ -61,7 +61,6 @@ class Workload:
     kv_heads: Any
     expert_bytes: Any
     head_bytes: Any
-    embedding_bytes: Any
     quantized_params: Any
     wide_params: Any
     replicated_params: Any
@@ -72,9 +71,7 @@ class Workload:
     moe_layers: Any
     mla_layers: Any
     linear_layers: Any
-    attention_layers: Any
     linears: Any
-    expert_linears: Any
     query_group: Any
     ffn_per_hidden: Any
     total_params: Any
@@ -132,8 +129,8 @@ def _build(arch: Architecture, precision: str, kv_precision: str, engine: str) -
     kv_bits = KV_BITS[kv_precision]
     size = dict.fromkeys(("column", "replicated", "kv", "expert"), 0.0)
     quantized = wide = replicated = active_experts = 0.0
-    linears = expert_linears = 0.0
-    count_of = dict.fromkeys(("moe", "mla", "linear", "attention"), 0.0)
+    linears = 0.0
+    count_of = dict.fromkeys(("moe", "mla", "linear"), 0.0)
     reads: list[CacheRead] = []
     group_weight = ffn_weight = 0.0
     for group in arch.groups:
@@ -147,7 +144,6 @@ def _build(arch: Architecture, precision: str, kv_precision: str, engine: str) -
                 continue
             if matrix.shard == "expert":
                 active_experts += amount * layer.experts_per_token / max(1, layer.experts)
-                expert_linears += count
                 continue
             linears += count * matrix.count
             if matrix.shard == "replicated":
@@ -159,17 +155,14 @@ def _build(arch: Architecture, precision: str, kv_precision: str, engine: str) -
         count_of["moe"] += count * bool(layer.experts)
         count_of["mla"] += count * (layer.attention == "mla")
         count_of["linear"] += count * (layer.attention == "linear")
-        count_of["attention"] += count * (layer.attention != "none")
         reads += _reads(layer, count, kv_bits)
         group_weight += count * layer.heads / max(1, layer.kv_heads)
         width = layer.ffn * (layer.experts_per_token if layer.experts else 1)
         ffn_weight += count * width / arch.hidden_size
-    head_bytes = embedding = head_params = 0.0
+    head_bytes = head_params = 0.0
     for matrix in arch.ends:
         stored = matrix.parameters * stored_bits(matrix, precision, arch, engine) / 8
         is_embedding = matrix.name == "embed_tokens"
-        if is_embedding:
-            embedding += stored
         if matrix.role == "head" or (is_embedding and arch.tied_embeddings):
             head_bytes += stored
             head_params += matrix.parameters
@@ -177,12 +170,11 @@ def _build(arch: Architecture, precision: str, kv_precision: str, engine: str) -
     layers = float(arch.num_layers)
     return Workload(
         layers, float(arch.hidden_size), size["column"], size["replicated"], size["kv"],
-        float(arch.max_kv_heads), size["expert"], head_bytes, embedding, quantized, wide,
+        float(arch.max_kv_heads), size["expert"], head_bytes, quantized, wide,
         replicated, active_experts, head_params, float(moe.experts if moe else 1),
         float(moe.experts_per_token if moe else 1), count_of["moe"], count_of["mla"],
-        count_of["linear"], count_of["attention"], linears, expert_linears,
-        group_weight / max(1.0, layers), ffn_weight / max(1.0, layers),
-        float(arch.parameters), _merge(reads),
+        count_of["linear"], linears, group_weight / max(1.0, layers),
+        ffn_weight / max(1.0, layers), float(arch.parameters), _merge(reads),
     )  # fmt: skip
 
 

@@ -6,6 +6,10 @@ from pathlib import Path
 import pytest
 
 from configurator.catalog import catalog_dir
+from configurator.measured_speeds import read_rows
+from configurator.performance.coefficients import resolve
+from configurator.performance.serving import closed_loop
+from configurator.performance.training import training_step
 from configurator.validate import compare, read_cases, table, worse_than
 
 HERE = Path(__file__).parent
@@ -27,6 +31,19 @@ def test_intervals_hold_about_nine_cases_in_ten(found):
     inside = [c.inside for c in found if c.inside is not None]
     assert len(inside) > 200
     assert 0.85 <= sum(inside) / len(inside) <= 0.97
+
+
+def test_the_fit_reads_a_case_as_an_estimate_does(found):
+    said = {(c.case, c.quantity): c.predicted for c in found}
+    rows = read_rows(read_cases(HERE))
+    assert len(rows) > 200
+    for row in rows:
+        c = resolve(row.family, row.context)
+        if row.family == "training":
+            value = training_step(row.workload, row.plan, c)["tokens_per_s"]
+        else:
+            value = closed_loop(row.workload, row.plan, c, *row.inputs)[row.quantity]
+        assert float(value) == pytest.approx(said[row.case, f"performance.{row.quantity}"])
 
 
 def test_we_beat_the_rule_of_thumb(found):

@@ -15,12 +15,16 @@ from hypothesis import strategies as st
 from configurator.architecture import Architecture, read_architecture, typical_architecture
 from configurator.catalog import load_catalog
 from configurator.device import Device, from_catalog, stack
+from configurator.estimate import estimate
+from configurator.measured_speeds import read_rows
 from configurator.performance import Speculative, serving_speed, training_speed
 from configurator.performance.coefficients import coefficients, data_class, efficiency
+from configurator.performance.links import peer_link
 from configurator.performance.serving import make_plan, static_share
 from configurator.performance.steps import combine, decode_step, prefill, total, touched_experts
+from configurator.performance.training import make_training_plan
 from configurator.performance.workload import stack_workloads, workload
-from configurator.scenario import Inference, Training
+from configurator.scenario import Inference, Training, parse_scenario
 
 MOE = {
     "model_type": "qwen3_moe", "hidden_size": 2048, "num_hidden_layers": 48, "head_dim": 128,
@@ -351,3 +355,129 @@ def test_a_prompt_reads_nearly_every_expert_from_the_host() -> None:
     assert 0.8 * model.expert_bytes < there <= model.expert_bytes
     one = float(decode_step(model, plan, c, 1.0, 512.0)["host_weights"]) * c["host_bandwidth"]
     assert one == pytest.approx(model.expert_bytes * model.top_k / model.experts)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.sampled_from(sorted(load_catalog().gpus)), st.integers(1, 300), st.integers(1, 300))
+def test_a_larger_group_never_has_a_faster_link(gpu: str, ranks: int, more: int) -> None:
+    device = card(gpu)
+    assert peer_link(device, ranks + more) <= peer_link(device, ranks)
+    assert peer_link(device, 1) == device.link_bytes_per_s
+
+
+@pytest.mark.parametrize(
+    ("gpu", "ranks", "bytes_per_s"),
+    [
+        ("h100-sxm", 8, 450e9), ("h100-sxm", 9, 400e9 / 8),  # NVLink; InfiniBand NDR
+        ("rtx-4090", 8, 32e9), ("rtx-4090", 9, 32e9),
+        ("gb300", 72, 900e9), ("gb300", 73, 400e9 / 8),
+    ],
+)  # fmt: skip
+def test_serving_and_training_use_the_same_links(gpu: str, ranks: int, bytes_per_s: float) -> None:
+    device, arch = card(gpu), models()[0]
+    served = make_plan(arch, "bf16", "vllm", Inference(), device, ranks, 1, 1, 1)
+    spread = make_plan(arch, "bf16", "vllm", Inference(), device, 1, 1, ranks, ranks)
+    trained = make_training_plan("bf16", Training(), "fsdp", device, ranks, 1, 1, 1)
+    sharded = make_training_plan("bf16", Training(), "fsdp", device, 1, 1, 1, ranks)
+    for link in (served.link, spread.link, trained.link, sharded.gradient_link):
+        assert float(link) == bytes_per_s
+
+
+@pytest.mark.parametrize(
+    ("engine", "gpu", "bytes_per_s"),
+    [
+        ("vllm", "h200-sxm", 50e9), ("vllm", "rtx-4090", 0.86 * 32e9),
+        ("sglang", "rtx-3090", 0.86 * 32e9), ("transformers", "rtx-3090", 6.5e9),
+        # The CPU computes there, so PCIe does not matter.
+        ("llama_cpp", "h200-sxm", 50e9), ("llama_cpp", "rtx-3090", 50e9),
+    ],
+)  # fmt: skip
+def test_layers_in_host_memory_come_no_faster_than_pcie(
+    engine: str, gpu: str, bytes_per_s: float
+) -> None:
+    arch, device = models()[0], card(gpu)
+    family = {"llama_cpp": "llama_cpp", "transformers": "eager"}.get(engine, "serving")
+    model = workload(arch, "bf16", "bf16", engine)
+    c = coefficients(family, engine, "16bit", device)
+    plan = make_plan(arch, "bf16", engine, Inference(), device, 1, 1, 1, 1, 0.5, 0.5)
+    moved = (model.column_bytes + model.replicated_bytes + model.kv_bytes) / 2
+    step = decode_step(model, plan, c, 1.0, 512.0)
+    assert float(step["host_weights"]) == pytest.approx(moved / bytes_per_s)
+
+
+def test_without_output_there_are_no_output_tokens_a_second() -> None:
+    case = {"model": 0, "engine": "vllm", "gpu": "h100-sxm", "tensor": 1, "concurrency": 4,
+            "input": 1000, "output": 0}  # fmt: skip
+    found = speed(case)
+    for end in ("_low", "", "_high"):
+        assert getattr(found, f"output_tokens_per_s{end}") == 0
+    assert found.ttft_s > 0
+    assert found.requests_per_s > 0
+    assert found.prefill_tokens_per_s > 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "bound"),
+    [
+        ({"concurrency": 1}, "memory_bandwidth"), ({"concurrency": 512, "gpu": "l40s"}, "compute"),
+        ({"concurrency": 1, "engine": "transformers"}, "overhead"),
+        ({"concurrency": 512, "gpu": "l40s", "tensor": 8}, "communication"),
+    ],
+)  # fmt: skip
+def test_a_step_names_what_bounds_it(changes: dict[str, Any], bound: str) -> None:
+    case = {"model": 0, "engine": "vllm", "gpu": "h100-sxm", "tensor": 1, "input": 128,
+            "output": 128, **changes}  # fmt: skip
+    assert speed(case).bound_by == bound
+
+
+def test_training_names_what_bounds_it() -> None:
+    def bound(data: int, **batch: int) -> Any:
+        asked = Training(sharding="zero3", **batch)
+        return training_speed(
+            models()[0], "bf16", asked, "fsdp", card("h100-sxm"), data=data
+        ).bound_by
+
+    assert bound(8, micro_batch_size=64, sequence_length=512) == "compute"
+    assert bound(64, micro_batch_size=1, sequence_length=128) == "communication"
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(0, 2), st.sampled_from(CARDS), st.sampled_from((1, 2, 8)),
+    st.sampled_from(("none", "zero3")), st.integers(1, 7), st.integers(1, 8),
+)  # fmt: skip
+def test_stages_that_wait_for_each_other_are_no_faster_than_one(
+    model: int, gpu: str, tensor: int, sharding: Any, stages: int, more: int
+) -> None:
+    """One micro-batch passes the stages one after the other; many fill them (GPipe)."""
+
+    def passes(pipeline: int, accumulation: int) -> float:
+        asked = Training(sharding=sharding, gradient_accumulation=accumulation)
+        found = training_speed(
+            models()[model], "bf16", asked, "megatron", card(gpu), tensor, pipeline, data=2
+        )
+        return float(found.step_s - found.detail["update"] - found.detail["gradient_reduce"])
+
+    assert passes(stages + more, 1) >= passes(stages, 1) * (1 - 1e-9)
+    if sharding == "none":
+        assert passes(stages + more, 512) < passes(stages, 512)
+
+
+@pytest.mark.parametrize("data", [1, 2])
+def test_the_fit_gives_a_case_the_cache_that_an_estimate_gives_it(data: int) -> None:
+    llama = {
+        "model_type": "llama", "hidden_size": 4096, "intermediate_size": 14336,
+        "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8,
+        "vocab_size": 128256, "max_position_embeddings": 8192, "torch_dtype": "bfloat16",
+    }  # fmt: skip
+    scenario = {
+        "model": {"config": llama, "name": "llama"}, "engine": "vllm",
+        "inference": {"concurrency": 64, "input_tokens": 1000, "output_tokens": 500},
+        "hardware": {"gpu": "rtx-4090", "gpu_count": data, "data_parallel": data},
+    }  # fmt: skip
+    case = {"id": "x", "group": "x", "scenario": scenario, "measured": {"performance.tpot_s": 0.1}}
+    (row,) = read_rows([case])
+    found = estimate(parse_scenario(scenario)).kv
+    assert found is not None
+    assert found.capacity_tokens is not None
+    assert row.inputs[3] == found.capacity_tokens / data

@@ -210,6 +210,14 @@ def test_compute_buffer_of_llama_cpp_is_near_logged_ones():
     assert mib(32, 2560, 9216, "q8_0", None) / 1024 == pytest.approx(1.30, rel=0.06)
 
 
+def test_llama_cpp_keeps_a_micro_batch_beside_the_window():
+    model = arch({**LLAMA_8B, "model_type": "mistral", "sliding_window": 4096})
+    load = Inference(concurrency=2, input_tokens=15_000, output_tokens=1000)
+    held = serving_memory(model, "q4_k_m", "fp16", "llama_cpp", load, H100)
+    layer = (4096 + 512) * 2 * 8 * 128 * 2
+    assert float(held.kv_cache) == 2 * 32 * layer
+
+
 def test_allocator_blocks():
     assert block_bytes(86 * MIB) == 86 * MIB
     assert block_bytes(135 * MIB) == 136 * MIB

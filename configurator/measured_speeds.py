@@ -1,4 +1,7 @@
-"""Measured cases as the formulas need them: one row a measured quantity."""
+"""Measured cases as the formulas of speed need them: one row a measured quantity.
+
+A row's plan, loads and cache are those that an estimate of the same scenario is made from.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +9,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from configurator.architecture import read_architecture
-from configurator.catalog import load_catalog
-from configurator.device import Device, from_catalog, from_custom
-from configurator.memory.kv_cache import resolve_kv_precision
+import numpy as np
+
+from configurator.errors import InputError
+from configurator.estimate import architecture_of, device_of, held_memory, served_precisions
 from configurator.memory.weights import resolve_precision
 from configurator.parallelism import choose_split
-from configurator.performance.coefficients import FAMILIES, model_key, precision_class
-from configurator.performance.serving import HELD_OUTPUT, capacity_tokens, make_plan
+from configurator.performance.coefficients import FAMILIES, chip_of, model_key, precision_class
+from configurator.performance.serving import HELD_OUTPUT, make_plan
 from configurator.performance.training import make_training_plan
 from configurator.performance.workload import Workload, workload
-from configurator.scenario import Scenario, parse_scenario
+from configurator.validate import asked
 
 # One standard deviation that the fit expects of a quantity's log error; sets the weights.
 EXPECTED_ERROR = {
@@ -43,14 +46,6 @@ class Row:
     inputs: tuple[float, ...]
 
 
-def _device(scenario: Scenario) -> Device:
-    hardware = scenario.hardware
-    assert hardware is not None
-    if isinstance(hardware.gpu, str):
-        return from_catalog(load_catalog().gpu(hardware.gpu))
-    return from_custom(hardware.gpu)
-
-
 def read_rows(cases: Iterable[Mapping[str, Any]]) -> list[Row]:
     """Return the speed measurements of cases; cases without any give none."""
     rows: list[Row] = []
@@ -66,47 +61,37 @@ def read_rows(cases: Iterable[Mapping[str, Any]]) -> list[Row]:
 
 
 def _case_rows(case: Mapping[str, Any], wanted: Mapping[str, float]) -> list[Row]:
-    scenario = parse_scenario(case["scenario"])
-    model = scenario.model
-    if isinstance(model, str):
-        raise ValueError(f"{case['id']}: the case must carry its model's config")
-    arch = read_architecture(getattr(model, "config", None), getattr(model, "name", "model"))
-    device, engine = _device(scenario), scenario.engine
-    precision = resolve_precision(scenario, arch)
+    scenario = asked(case)
+    hardware = scenario.hardware
+    if hardware is None:
+        raise InputError("hardware", "hardware_required")
+    arch, device, engine = architecture_of(scenario), device_of(hardware.gpu), scenario.engine
     split = choose_split(scenario, arch, int(device.domain_size))
-    own = arch.quantization
-    method = own.method if own and own.precision == precision else None
+    ranks = (split.tensor, split.pipeline, split.expert, split.data)
     context = {
-        "engine": engine, "architecture": device.architecture, "card": device.id,
+        "engine": engine, "architecture": device.architecture, "card": chip_of(device.id),
         "vendor": device.vendor, "segment": device.segment,
-        "precision": precision_class(precision, method),
     }  # fmt: skip
     inputs: tuple[float, ...] = ()
     plan: Any
     if scenario.is_training:
         family, context["precision"] = "training", scenario.fitting.method
+        precision = resolve_precision(scenario, arch)
         sums = workload(arch, precision, "bf16", engine)
-        plan = make_training_plan(
-            precision, scenario.fitting, engine, device, split.tensor, split.pipeline,
-            split.expert, split.data,
-        )  # fmt: skip
+        plan = make_training_plan(precision, scenario.fitting, engine, device, *ranks)
     else:
         family, serving = FAMILIES[engine], scenario.serving
-        kv = resolve_kv_precision(
-            scenario.kv_cache_precision, engine, precision, arch.native_precision, own
-        )
+        precision, kv = served_precisions(scenario, arch)
+        own = arch.quantization
+        method = own.method if own and own.precision == precision else None
+        context["precision"] = precision_class(precision, method)
         sums = workload(arch, precision, kv, engine)
-        plan = make_plan(
-            arch, precision, engine, serving, device, split.tensor, split.pipeline, split.expert,
-            split.data,
-        )  # fmt: skip
-        room = capacity_tokens(
-            sums, plan, device.memory_bytes, serving.gpu_memory_utilization or 0.9,
-            float(serving.context_tokens),
-        )  # fmt: skip
+        plan = make_plan(arch, precision, engine, serving, device, *ranks)
+        held = held_memory(scenario, arch, device, *ranks)
         inputs = (
             float(serving.concurrency), float(serving.input_tokens), float(serving.output_tokens),
-            float(room), HELD_OUTPUT.get(engine, 0.5), float(serving.max_num_seqs or 1e9),
+            float(np.floor(held.capacity_tokens)) / split.data, HELD_OUTPUT.get(engine, 0.5),
+            float(serving.max_num_seqs or 1e9),
         )  # fmt: skip
     return [
         Row(

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from configurator.architecture.tables import Packing
+
 NormKind = Literal["rms", "layer", "none"]
 Bias = Literal["no", "qkv", "attention", "all"]
 
@@ -30,7 +32,7 @@ class Family:
             ``max_position_embeddings``.
         head_bias: Whether the output head has a bias.
         router_bias: Whether the router keeps a correction bias for each expert.
-        packed_experts: Whether the experts are one tensor instead of linear modules.
+        experts: How transformers holds the experts.
         modules: The checkpoint's module for a matrix, where it differs or is fused.
         defaults: What the family's configuration class fills in.
         known: False for a family that the engine only takes for a Llama.
@@ -46,7 +48,7 @@ class Family:
     learned_positions: int | None = None
     head_bias: bool = False
     router_bias: bool = False
-    packed_experts: bool = False
+    experts: Packing = "linear"
     modules: Mapping[str, str] = field(default_factory=dict)
     defaults: Mapping[str, Any] = field(default_factory=dict)
     known: bool = True
@@ -77,7 +79,7 @@ _GPT = Family(gated=False, norm="layer", bias="all")
 _MLA = Family(router_bias=True)
 _GEMMA = Family(tied=True, norms=4)
 _GEMMA4 = replace(
-    _GEMMA, qk_norm="head", packed_experts=True,
+    _GEMMA, qk_norm="head", experts="packed",
     defaults={"attention_k_eq_v": False}, bias_flag="attention",
 )  # fmt: skip
 _QWEN2 = Family(bias="qkv")
@@ -138,7 +140,7 @@ FAMILIES: dict[str, Family] = {
     "cohere2": Family(norms=1, tied=True, bias_flag="attention"),
     "nemotron": Family(gated=False, norm="layer", bias_flag="attention"),
     "nemotron-nas": _LLAMA,
-    "llama4": Family(packed_experts=True, bias_flag="attention"),
+    "llama4": Family(experts="packed", bias_flag="attention"),
     "mllama": _LLAMA,
     # Qwen
     "qwen": Family(
@@ -155,7 +157,7 @@ FAMILIES: dict[str, Family] = {
     "qwen3": _QWEN3,
     "qwen3_moe": _QWEN3,
     "qwen3_vl": _QWEN3,
-    "qwen3_vl_moe": replace(_QWEN3, packed_experts=True),
+    "qwen3_vl_moe": replace(_QWEN3, experts="packed"),
     # The checkpoint holds one draft layer that the config does not mention.
     "qwen3_next": replace(
         _QWEN3_NEXT,
@@ -165,7 +167,7 @@ FAMILIES: dict[str, Family] = {
         _QWEN3_NEXT, defaults={"full_attention_interval": 4, "attn_output_gate": True}
     ),
     "qwen3_5_moe": replace(
-        _QWEN3_NEXT, packed_experts=True,
+        _QWEN3_NEXT, experts="packed",
         defaults={"full_attention_interval": 4, "attn_output_gate": True},
     ),
     # Gemma
@@ -193,7 +195,7 @@ FAMILIES: dict[str, Family] = {
     "mpt": Family(
         gated=False, tied=True, modules={**_fused("Wqkv", *_QKV), "o_proj": "out_proj"}
     ),
-    "dbrx": Family(norm="rms", packed_experts=True, modules=_fused("Wqkv", *_QKV)),
+    "dbrx": Family(norm="rms", experts="packed", modules=_fused("Wqkv", *_QKV)),
     # Phi-3 and later
     "phi3": Family(
         modules={**_fused("qkv_proj", *_QKV), **_fused("gate_up_proj", *_GATE_UP)}
@@ -246,7 +248,7 @@ FAMILIES: dict[str, Family] = {
     ),
     "mistral4": _MLA,
     # Mixtures of experts
-    "gpt_oss": Family(bias_flag="attention", packed_experts=True),
+    "gpt_oss": Family(bias_flag="attention", experts="packed"),
     "ernie4_5": Family(defaults={}, bias_flag="no"),
     "ernie4_5_moe": Family(router_bias=True, bias_flag="no"),
     "dots1": Family(qk_norm="head", router_bias=True),
@@ -265,10 +267,10 @@ FAMILIES: dict[str, Family] = {
     "step3p5": _STEP,
     "step3_vl": Family(),
     "mimo_v2": Family(router_bias=True, defaults={"sliding_sinks": True}),
-    "granitemoe": replace(_LLAMA, packed_experts=True),
+    "granitemoe": replace(_LLAMA, experts="packed"),
     # Hybrids
     "granitemoehybrid": Family(
-        tied=True, packed_experts=True, bias_flag="attention",
+        tied=True, experts="packed", bias_flag="attention",
         modules={
             "shared_experts.gate_proj": "shared_mlp.input_linear",
             "shared_experts.up_proj": "shared_mlp.input_linear",
@@ -288,6 +290,21 @@ FAMILIES: dict[str, Family] = {
         modules={"o_proj": "out_proj", "gate_proj": "w1", "up_proj": "w3", "down_proj": "w2"},
     ),
 }  # fmt: skip
+
+# Mixtures whose experts transformers 5 holds as one tensor and transformers 4 as linear modules.
+# PEFT moves LoRA targets of the second list to that tensor (``transformers_weight_conversion.py``
+# since 0.20, with transformers' ``_MODEL_TO_CONVERSION_PATTERN``) and passes the first list by.
+_PACKED_IN_5 = (
+    "bailing_hybrid", "deepseek_v4", "glm5_next", "hy_v3", "hy_v4", "kimi_linear", "lfm2_moe",
+    "mimo_v2", "minimax_m3", "mistral4", "nemotron_h", "phimoe", "qwen2_moe", "step3p5",
+)  # fmt: skip
+_ADAPTED_IN_5 = (
+    "afmoe", "deepseek_v2", "deepseek_v3", "deepseek_v32", "dots1", "ernie4_5_moe", "glm4_moe",
+    "glm4_moe_lite", "glm_moe_dsa", "hunyuan_v1_moe", "longcat_flash", "minimax_m2",
+    "minimax_text_01", "mixtral", "olmoe", "qwen3_moe", "qwen3_next",
+)  # fmt: skip
+FAMILIES |= {name: replace(FAMILIES[name], experts="packed_in_5") for name in _PACKED_IN_5}
+FAMILIES |= {name: replace(FAMILIES[name], experts="adapted_in_5") for name in _ADAPTED_IN_5}
 
 # Other names of a family: later versions and wrappers with the same layers.
 _SAME: dict[str, str] = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from configurator.architecture.quantization import Quantization
@@ -97,6 +97,32 @@ class Architecture:
     def is_moe(self) -> bool:
         """Whether any layer routes tokens to experts."""
         return self.experts > 0
+
+    @cached_property
+    def packed_expert_parameters(self) -> int:
+        """Weights of experts that are one tensor instead of linear modules."""
+        return sum(
+            m.parameters * g.count
+            for g in self.groups
+            for m in g.layer.matrices
+            if m.packing != "linear"
+        )
+
+    def with_linear_experts(self) -> Architecture:
+        """Return the model as software other than transformers 5 builds it."""
+
+        def module(m: Matrix) -> Matrix:
+            return replace(m, packing="linear") if m.packing.endswith("_in_5") else m
+
+        def linear(group: LayerGroup) -> LayerGroup:
+            matrices = tuple(module(m) for m in group.layer.matrices)
+            return replace(group, layer=replace(group.layer, matrices=matrices))
+
+        return replace(
+            self,
+            groups=tuple(linear(g) for g in self.groups),
+            mtp_groups=tuple(linear(g) for g in self.mtp_groups),
+        )
 
     def kv_elements_per_token(self) -> int:
         """Cached numbers that one more token costs while no window is full, all layers."""

@@ -64,8 +64,8 @@ class Parts:
     ) -> list[Matrix]:
         """Return a matrix and, where the family has one, its bias."""
         module = module or self.family.modules.get(name, "")
-        packed = role == "expert" and self.family.packed_experts
-        matrices = [Matrix(name, out, into, role, shard, count, module=module, packed=packed)]
+        packing = self.family.experts if role == "expert" else "linear"
+        matrices = [Matrix(name, out, into, role, shard, count, module=module, packing=packing)]
         plain = name.rsplit(".", 1)[-1]
         if (
             bias

@@ -10,8 +10,15 @@ Shard = Literal["column", "row", "kv", "vocab", "replicated", "expert"]
 Role = Literal[
     "attention", "mlp", "expert", "shared_expert", "router", "norm", "embedding", "head", "vision"
 ]
+Packing = Literal["linear", "packed", "packed_in_5", "adapted_in_5"]
+"""How transformers holds experts: as linear modules, or as one three-dimensional tensor, always or
+since version 5. LoRA's ``all-linear`` passes a tensor by, unless PEFT adapts it in place."""
 AttentionKind = Literal["full", "sliding", "mla", "compressed", "linear", "none"]
 Assumption = tuple[str, Mapping[str, Any]]
+
+
+# The projections that transformers 5 holds in one ``gate_up_proj``.
+_GATE_UP = ("experts.gate_proj", "experts.up_proj")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +36,7 @@ class Matrix:
         linear: Whether it is a matrix product (quantised by weight-only schemes, LoRA target).
         module: The checkpoint's own module where it differs from ``name``; matrices that share
             one are fused there (``c_attn`` holds the query, key and value projections).
-        packed: Stored as one three-dimensional tensor of all experts instead of linear modules,
-            so that LoRA's ``all-linear`` passes it by.
+        packing: How transformers holds it; only experts are not ``linear``.
     """
 
     name: str
@@ -41,7 +47,7 @@ class Matrix:
     count: int = 1
     linear: bool = True
     module: str = ""
-    packed: bool = False
+    packing: Packing = "linear"
 
     @property
     def parameters(self) -> int:
@@ -63,7 +69,8 @@ class LoraModule:
         in_features, out_features: Of the whole (fused) module.
         count: Equal copies in one layer (experts).
         role, shard: As of its matrices; a fused query-key-value module counts as ``column``.
-        packed: Whether ``all-linear`` passes it by.
+        packing: As of its matrices.
+        branches: Names of the projections that it holds, where those too are targets.
     """
 
     name: str
@@ -72,20 +79,27 @@ class LoraModule:
     count: int
     role: Role
     shard: Shard
-    packed: bool = False
+    packing: Packing = "linear"
+    branches: tuple[str, ...] = ()
+
+    @property
+    def ranks(self) -> int:
+        """Times the rank asked for: PEFT gives a fused expert tensor one rank a projection."""
+        return max(1, len(self.branches))
 
     def parameters(self, rank: int) -> int:
         """Elements of the adapters of all copies."""
-        return rank * (self.in_features + self.out_features) * self.count
+        return rank * self.ranks * (self.in_features + self.out_features) * self.count
 
     def is_targeted(self, targets: str | Sequence[str]) -> bool:
         """Whether ``lora_targets`` of the contract names this module."""
         if targets == "all_linear":
-            return not self.packed
+            return self.packing in ("linear", "adapted_in_5")
         if targets == "attention":
             return self.role == "attention"
         names = (targets,) if isinstance(targets, str) else targets
-        return any(self.name == t or self.name.endswith(f".{t}") for t in names)
+        own = (self.name, *self.branches)
+        return any(name == t or name.endswith(f".{t}") for name in own for t in names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,19 +179,25 @@ class Layer:
         for m in self.matrices:
             if not m.linear or m.role == "router":
                 continue
-            key = (m.module, m.in_features, m.count)
-            if m.module and key in fused:
+            joined = m.packing == "adapted_in_5" and m.name in _GATE_UP
+            module = "experts.gate_up_proj" if joined else m.module
+            branches = (m.name,) if joined else ()
+            key = (module, m.in_features, m.count)
+            if module and key in fused:
                 known = out[fused[key]]
-                width = known.out_features + m.out_features
-                out[fused[key]] = replace(known, out_features=width)
+                out[fused[key]] = replace(
+                    known, out_features=known.out_features + m.out_features,
+                    branches=known.branches + branches,
+                )  # fmt: skip
                 continue
-            if m.module:
+            if module:
                 fused[key] = len(out)
             out.append(
                 LoraModule(
-                    m.module_name, m.in_features, m.out_features, m.count, m.role, m.shard, m.packed
+                    module or m.name, m.in_features, m.out_features, m.count, m.role, m.shard,
+                    m.packing, branches,
                 )
-            )
+            )  # fmt: skip
         return tuple(out)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from functools import lru_cache
 from typing import Any
 
@@ -13,7 +14,7 @@ from configurator.intervals import interval
 from configurator.memory.kv_cache import resolve_kv_precision
 from configurator.memory.serving import ServingMemory, serving_memory
 from configurator.memory.training_state import as_run
-from configurator.memory.weights import resolve_precision
+from configurator.memory.weights import TRANSFORMERS_ENGINES, resolve_precision
 from configurator.scenario import ConfigModel, CustomGpu, Inference, Scenario, SizeModel
 
 
@@ -42,8 +43,22 @@ def architecture_of(scenario: Scenario) -> Architecture:
     if isinstance(model, SizeModel):
         return _sized_architecture(model.parameters_b)
     if isinstance(model, ConfigModel):
-        return _config_architecture(json.dumps(model.config, sort_keys=True), model.name)
-    return _catalog_architecture(model)
+        arch = _config_architecture(json.dumps(model.config, sort_keys=True), model.name)
+    else:
+        arch = _catalog_architecture(model)
+    return _with_linear_experts(arch) if _experts_are_linear(scenario) and arch.is_moe else arch
+
+
+_with_linear_experts = lru_cache(maxsize=256)(Architecture.with_linear_experts)
+
+
+def _experts_are_linear(scenario: Scenario) -> bool:
+    """Whether the hint of a version names transformers 4, or other code; Megatron is such."""
+    if scenario.engine not in TRANSFORMERS_ENGINES:
+        return scenario.engine == "megatron"
+    hint = (scenario.engine_version or "").strip()
+    found = re.search(r"(?:transformers|^)\s*v?(\d+)", hint)
+    return bool(hint) and not (found and int(found[1]) >= 5)
 
 
 @lru_cache(maxsize=512)

@@ -12,6 +12,8 @@ from configurator.device import Device
 from configurator.estimate.records import Input, Kv, Memory, Notice, Term
 from configurator.memory.serving import ServingMemory
 from configurator.memory.training import TrainingMemory
+from configurator.memory.training_state import running_engine, upcasts_base
+from configurator.memory.weights import keeps_packed
 from configurator.parallelism import HOST_GPUS, Split, splits_of_engine
 from configurator.performance import ServingSpeed, TrainingSpeed
 from configurator.performance.coefficients import FAMILIES, coefficients, precision_class
@@ -187,6 +189,19 @@ def _cannot_run(
             yield Notice(f"no_{kind}_parallel", "error", {"engine": engine, "size": size})
 
 
+def _wide_experts(scenario: Scenario, arch: Architecture, precision: str) -> Iterator[Notice]:
+    """Say that experts of one tensor stay wide where bitsandbytes quantises the rest."""
+    own = arch.quantization is not None and arch.quantization.precision == precision
+    experts = arch.packed_expert_parameters
+    if own or not experts or not keeps_packed(precision, scenario.engine):
+        return
+    bits = 16
+    if scenario.is_training:
+        engine = running_engine(scenario.fitting, scenario.engine)
+        bits = 32 if upcasts_base(scenario.fitting, precision, engine) else bits
+    yield Notice("wide_experts", "warning", {"bits": bits, "gib": experts * bits / 8 / GIB})
+
+
 def warnings_of(
     scenario: Scenario, arch: Architecture, device: Device, split: Split, precision: str,
     memory: Memory, kv: Kv | None,
@@ -221,6 +236,7 @@ def warnings_of(
                 Notice("kv_large", "info", {"share": memory.kv_cache_gib / memory.required_gib})
             )
     out += _cannot_run(scenario, arch, split, precision)
+    out += _wide_experts(scenario, arch, precision)
     rate = {"fp8": "fp8", "nvfp4": "fp4", "mxfp4": "fp4", "bf16": "bf16"}.get(precision)
     if scenario.computes_in_bf16:
         rate = "bf16"

@@ -98,6 +98,9 @@ class Adapter:
         in_features, out_features: A is rank × in, B is out × rank.
         count: Equal copies in the layer (experts).
         role: As of the module's matrices.
+        ranks: Times the rank asked for.
+        folded: Whether PEFT adds the pair to the weight instead of running it beside
+            (``ParamWrapper``: experts that are one tensor).
     """
 
     name: str
@@ -105,6 +108,12 @@ class Adapter:
     out_features: int
     count: int
     role: str
+    ranks: int = 1
+    folded: bool = False
+
+    def parameters(self, rank: int) -> int:
+        """Elements of A and B of all copies."""
+        return rank * self.ranks * (self.in_features + self.out_features) * self.count
 
 
 @lru_cache(maxsize=4096)
@@ -125,8 +134,11 @@ def layer_adapters(layer: Layer, targets: str | tuple[str, ...]) -> tuple[Adapte
         if module.is_targeted(targets):
             name = matrices[0].name if matrices else module.name
             out.append(
-                Adapter(name, module.in_features, module.out_features, module.count, module.role)
-            )
+                Adapter(
+                    name, module.in_features, module.out_features, module.count, module.role,
+                    module.ranks, module.packing != "linear",
+                )
+            )  # fmt: skip
         elif not isinstance(targets, str) and module.name not in seen:
             out += [
                 Adapter(m.name, m.in_features, m.out_features, m.count, m.role)
@@ -144,11 +156,42 @@ def adapter_parameters(arch: Architecture, rank: int, targets: str | tuple[str, 
         InputError: Where names were given and no module of the model has any of them.
     """
     total = sum(
-        rank * (a.in_features + a.out_features) * a.count * group.count
+        a.parameters(rank) * group.count
         for group in arch.groups
         for a in layer_adapters(group.layer, targets)
     )
     return total or arch.lora_parameters(rank, targets)
+
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """Bytes of one layer's expert weights with their adapters added in.
+
+    Attributes:
+        saved: The sums and the adapters' copies in the weights' format, kept for the backward.
+        backward: The gradient of a sum, at the highest point: down's beside both, then up's.
+    """
+
+    saved: float
+    backward: float
+
+
+def folded_experts(layer: Layer, targets: str | tuple[str, ...], rank: int, each: int) -> Folded:
+    """Count what adapting experts in place takes (PEFT 0.21, ``_LoraFactorsProxy``).
+
+    Args:
+        layer: The layer.
+        targets: LoRA targets.
+        rank: LoRA rank.
+        each: Bytes of one weight.
+    """
+    pairs = [a for a in layer_adapters(layer, targets) if a.folded]
+    sums = [a.in_features * a.out_features * a.count for a in pairs]
+    if not sums:
+        return Folded(0.0, 0.0)
+    last, rest = sums[-1], sum(sums[:-1])
+    copies = sum(a.parameters(rank) for a in pairs)
+    return Folded(float(each) * (sum(sums) + copies), float(each) * max(last, rest - last))
 
 
 def _norm(width: float, profile: Profile, layer_norm: bool) -> float:
@@ -239,12 +282,18 @@ def layer_activations(
     if profile.style == "fused" and layer.gated:  # SwiGLU recomputes the activation from its input
         kept = 2 * c + keep_input
     ffn_bytes = float(width * kept)
+    in_place = any(a.folded for a in adapted)  # its weights take a gradient: inputs are kept
+    if in_place:
+        ffn_bytes += routed * (c - keep_input)
     if layer.experts:  # tokens gathered by expert, results before the weighted sum, router
-        hidden_bytes += hidden * (keep + c) * layer.experts_per_token + 3 * WIDE * layer.experts
+        gathered = (c if in_place else keep) + c
+        hidden_bytes += hidden * gathered * layer.experts_per_token + 3 * WIDE * layer.experts
         if layer.attention == "mla":  # DeepSeek's router reads a 32-bit copy
             hidden_bytes += hidden * WIDE
     # Adapters: a copy of each input for the 32-bit matrices, and A's output.
     for a in adapted:
+        if a.folded:
+            continue
         copies = a.in_features * profile.adapter
         if a.role == "expert":
             hidden_bytes += layer.experts_per_token * copies

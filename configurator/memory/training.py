@@ -22,6 +22,7 @@ from configurator.memory.activations import (
     Profile,
     TokenBytes,
     final_norm_bytes,
+    folded_experts,
     layer_activations,
     training_profile,
 )
@@ -113,13 +114,21 @@ def _live(
     targets, rank = training.lora_targets, training.lora_rank
     everything: Any = 0.0
     layer_peak: Any = 0.0
+    folded: Any = 0.0
     widest = 0
+    raised = upcasts_base(training, precision, engine)
     for group in arch.groups:
         item = layer_activations(group.layer, hidden, profile, targets, rank)
         everything = everything + group.count * _on_gpu(item.saved, tokens, tensor, together)
         own = _on_gpu(item.backward, tokens, tensor, together)
         if training.gradient_checkpointing:
             own = own + _on_gpu(item.replayed, tokens, tensor, together)
+        if profile.frozen and group.layer.experts:
+            sums = folded_experts(group.layer, targets, rank, WIDE if raised else c)
+            ranks = np.maximum(tensor, expert)
+            folded = folded + group.count * sums.saved / ranks
+            own = own + sums.backward / ranks
+            own = own + (sums.saved / ranks if training.gradient_checkpointing else 0.0)
         layer_peak = np.maximum(layer_peak, own)
         widest = max(widest, group.layer.parameters)
     stream = tokens * hidden * profile.residual * arch.residual_streams
@@ -127,7 +136,7 @@ def _live(
     if training.gradient_checkpointing:
         kept = stream * layers + (stream if profile.residual == WIDE else 0.0)
     else:
-        kept = everything * stage + (stream if profile.residual == WIDE else 0.0)
+        kept = (everything + folded) * stage + (stream if profile.residual == WIDE else 0.0)
     layer_norm = any(m.role == "norm" and m.out_features == 2 * hidden for m in arch.ends)
     tail = tokens * final_norm_bytes(hidden, profile, layer_norm) / (tensor if together else 1)
     one_stage = np.asarray(pipeline) == 1

@@ -244,7 +244,7 @@ def _step_bytes(
 
 
 def upcasts_base(training: Training, precision: str, engine: str) -> bool:
-    """Whether embeddings, head and norms of a 4-bit base are raised to 32 bit.
+    """Whether what bitsandbytes leaves of a base is raised to 32 bit: ends, packed experts.
 
     PEFT's ``prepare_model_for_kbit_training`` does so for bitsandbytes models, in the same call
     that switches gradient checkpointing on. 8-bit products keep their inputs as wide as they come
@@ -302,8 +302,8 @@ def training_state(
         if alone and precision in ("bf16", "fp16"):
             slack = block_slack(arch, HALF)
         if upcasts_base(training, precision, engine):
-            ends = sum(_end_parameters(arch))
-            base = base + ends * share * HALF
+            wide = sum(_end_parameters(arch)) + arch.packed_expert_parameters
+            base = base + wide * share * HALF
         count = adapter_parameters(arch, training.lora_rank, training.lora_targets)
         trainable = count * share  # A or B is whole on every tensor-parallel rank: at most 2×
         adapters = trainable * f.weight

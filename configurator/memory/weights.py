@@ -34,6 +34,7 @@ LARGE_BLOCK = 10 * MIB
 BLOCK_STEP = 2 * MIB
 SMALLEST_SPLIT = MIB
 TORCH_ENGINES = ("vllm", "sglang", "transformers", "deepspeed", "fsdp", "megatron")
+TRANSFORMERS_ENGINES = ("transformers", "deepspeed", "fsdp")
 # Engines pad the vocabulary to a multiple of this (vLLM: DEFAULT_VOCAB_PADDING_SIZE).
 VOCAB_PADDING = 64
 
@@ -181,6 +182,14 @@ def _gguf_types(
     return {base: 1.0}
 
 
+def keeps_packed(precision: str, engine: str) -> bool:
+    """Whether experts that are one tensor stay as they are.
+
+    bitsandbytes quantises linear modules alone (transformers 5.24, ``replace_with_bnb_linear``).
+    """
+    return precision in ("nf4", "int8") and engine in TRANSFORMERS_ENGINES
+
+
 def stored_bits(
     matrix: Matrix, precision: str, arch: Architecture, engine: str, layer: Layer | None = None
 ) -> float:
@@ -219,6 +228,8 @@ def stored_bits(
             code *= -(-matrix.in_features // step) * step / matrix.in_features
         return share * (code + scale_bits(used, matrix, quantization)) + (1 - share) * wide
     if not matrix.linear or matrix.role in ("head", "router", "embedding", "vision"):
+        return wide
+    if keeps_packed(precision, engine) and matrix.packing != "linear":
         return wide
     if precision == "mxfp4" and arch.is_moe and matrix.role != "expert":
         return wide

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from configurator.architecture import Architecture, read_architecture
 from configurator.errors import InputError
+from configurator.estimate import estimate
 from configurator.memory.activations import (
     Profile,
     adapter_parameters,
@@ -21,8 +22,9 @@ from configurator.memory.activations import (
 from configurator.memory.training import PHASES, TrainingMemory, training_memory
 from configurator.memory.training_deepspeed import bucket_copies, reduce_pool
 from configurator.memory.training_state import block_slack, training_state
-from configurator.scenario import Method, MixedPrecision, Optimizer, Training
+from configurator.scenario import Method, MixedPrecision, Optimizer, Training, parse_scenario
 from configurator.units import GIB
+from tests.unit.model_configs import QWEN3_30B
 
 LLAMA2_7B = {
     "model_type": "llama", "hidden_size": 4096, "intermediate_size": 11008,
@@ -573,3 +575,57 @@ def test_adapters_keep_16_bit_inputs_under_autocast(mode: str, saved: int) -> No
     if mode == "amp_bf16":
         whole = run(QWEN_15B, method="lora", mixed_precision=mode, micro_batch_size=2)
         assert whole.peak_allocated / GIB == pytest.approx(21.87, rel=0.01)
+
+
+# ------------------------------------------------------------- experts that are one tensor
+
+QWEN3_30B_4 = read_architecture({**QWEN3_30B, "num_hidden_layers": 4}, "four layers")
+
+
+@pytest.mark.parametrize(
+    ("length", "checkpointing", "gib"),
+    [(64, True, 8.598), (64, False, 12.123), (2048, True, 10.569), (2048, False, 16.815)],
+)
+def test_experts_adapted_in_place_peak_as_recorded(
+    length: int, checkpointing: bool, gib: float
+) -> None:
+    """benchmarks/allocator with transformers 5.24 and PEFT 0.21, rank 16, all linear."""
+    held = run(QWEN3_30B_4, method="lora", mixed_precision="pure_bf16", micro_batch_size=1,
+               sequence_length=length, gradient_checkpointing=checkpointing)  # fmt: skip
+    assert held.peak_allocated / GIB == pytest.approx(gib, rel=0.002)
+
+
+def test_bitsandbytes_leaves_an_expert_tensor_wide_and_peft_raises_it() -> None:
+    experts = QWEN3_30B_4.packed_expert_parameters
+    assert experts == 4 * 128 * 3 * 2048 * 768
+    small: dict[str, Any] = {"method": "qlora", "lora_targets": "attention"}
+    kept = run(QWEN3_30B_4, precision="nf4", gradient_checkpointing=False, **small)
+    raised = run(QWEN3_30B_4, precision="nf4", gradient_checkpointing=True, **small)
+    linear = run(QWEN3_30B_4.with_linear_experts(), precision="nf4",
+                 gradient_checkpointing=False, **small)  # fmt: skip
+    assert kept.weights - linear.weights == pytest.approx(experts * (2 - 4.127 / 8), rel=1e-4)
+    ends = (2 * 151936 + 1) * 2048
+    assert raised.weights - kept.weights == pytest.approx(2 * (experts + ends), rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("engine", "version", "wide"),
+    [("transformers", None, True), ("transformers", "transformers 5.17.0, torch 2.11", True),
+     ("deepspeed", "5.1", True), ("transformers", "transformers 4.51.3", False),
+     ("transformers", "litgpt (commit 8641822) torch 2.1.0", False), ("vllm", None, False)],
+)  # fmt: skip
+def test_the_version_says_whether_experts_are_one_tensor(
+    engine: str, version: str | None, wide: bool
+) -> None:
+    scenario = {
+        "version": 1, "model": {"config": QWEN3_30B, "name": "q"}, "precision": "nf4",
+        "engine": engine, "engine_version": version, "hardware": {"gpu": "h200-sxm"},
+        "task": "inference" if engine == "vllm" else "fine_tuning",
+    }  # fmt: skip
+    if engine != "vllm":
+        scenario["training"] = {"method": "qlora"}
+    answer = estimate(parse_scenario(scenario))
+    assert (answer.memory.weights_gib > 50) == wide
+    said = [n for n in answer.warnings if n.code == "wide_experts"]
+    assert bool(said) == wide
+    assert not wide or "GiB" in said[0].text("zh")

@@ -16,6 +16,7 @@ from configurator.architecture.tables import (
     LayerGroup,
     LoraModule,
     Matrix,
+    NormKept,
     Role,
     Shard,
 )
@@ -31,6 +32,7 @@ __all__ = [
     "LayerGroup",
     "LoraModule",
     "Matrix",
+    "NormKept",
     "Quantization",
     "Role",
     "Shard",

@@ -21,7 +21,7 @@ from configurator.architecture.model import Architecture
 from configurator.architecture.parts import Parts
 from configurator.architecture.quantization import read_quantization, resolve
 from configurator.architecture.reader import MAX_LAYERS, Reader
-from configurator.architecture.tables import Layer, LayerGroup, Matrix
+from configurator.architecture.tables import Eager, Layer, LayerGroup, Matrix
 from configurator.architecture.vision import towers
 from configurator.errors import InputError
 
@@ -105,6 +105,7 @@ def read_architecture(config: Any, name: str = "model") -> Architecture:
         assumptions=tuple(parts.assumptions),
         residual_streams=reader.integer("hc_mult", 1, maximum=64),
         rotary_positions=_rotary_positions(reader, text),
+        norm_kept=family.norm_kept,
     )
     if architecture.parameters > MAX_PARAMETERS:
         raise InputError("model.config", "too_many_parameters")
@@ -307,6 +308,9 @@ def _layer(p: Parts, spec: LayerSpec, index: int) -> Layer:
         base = build_attention(p, spec.attention)
         if p.r.flag("double_layers"):  # LongCat: two attentions in a layer
             base = replace(base, cache=base.cache * 2, matrices=base.matrices * 2)
+    family = p.family
+    bare = spec.norms if family.norm == "none" else 0
+    base = replace(base, eager=Eager(bare, family.wide_router, family.every_expert))
     matrices = [*base.matrices, *p.norms(spec.norms)]
     streams = p.r.integer("hc_mult", 1, maximum=64)
     if streams > 1:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from configurator.architecture.tables import Packing
+from configurator.architecture.tables import NormKept, Packing
 
 NormKind = Literal["rms", "layer", "none"]
 Bias = Literal["no", "qkv", "attention", "all"]
@@ -33,6 +33,9 @@ class Family:
         head_bias: Whether the output head has a bias.
         router_bias: Whether the router keeps a correction bias for each expert.
         experts: How transformers holds the experts.
+        norm_kept: What transformers' norm keeps for the backward.
+        wide_router: Whether transformers' router reads a 32-bit copy of the hidden state.
+        every_expert: Whether transformers runs every expert on every token.
         modules: The checkpoint's module for a matrix, where it differs or is fused.
         defaults: What the family's configuration class fills in.
         known: False for a family that the engine only takes for a Llama.
@@ -49,6 +52,9 @@ class Family:
     head_bias: bool = False
     router_bias: bool = False
     experts: Packing = "linear"
+    norm_kept: NormKept = "narrow"
+    wide_router: bool = False
+    every_expert: bool = False
     modules: Mapping[str, str] = field(default_factory=dict)
     defaults: Mapping[str, Any] = field(default_factory=dict)
     known: bool = True
@@ -117,7 +123,7 @@ FAMILIES: dict[str, Family] = {
     "smollm3": _LLAMA,
     "granite": _LLAMA,
     "seed_oss": _LLAMA,
-    "olmo": Family(norm="none"),
+    "olmo": Family(norm="none", norm_kept="wide_input"),
     "olmo2": Family(qk_norm="full"),
     "olmo3": Family(qk_norm="full"),
     "olmoe": Family(qk_norm="full"),
@@ -136,11 +142,11 @@ FAMILIES: dict[str, Family] = {
     "baichuan": Family(modules=_fused("W_pack", *_QKV)),
     "orion": Family(norm="layer"),
     "stablelm": Family(norm="layer"),
-    "cohere": Family(norms=1, tied=True, bias_flag="attention"),
-    "cohere2": Family(norms=1, tied=True, bias_flag="attention"),
+    "cohere": Family(norms=1, tied=True, bias_flag="attention", norm_kept="centred"),
+    "cohere2": Family(norms=1, tied=True, bias_flag="attention", norm_kept="centred"),
     "nemotron": Family(gated=False, norm="layer", bias_flag="attention"),
     "nemotron-nas": _LLAMA,
-    "llama4": Family(experts="packed", bias_flag="attention"),
+    "llama4": Family(experts="packed", every_expert=True, bias_flag="attention"),
     "mllama": _LLAMA,
     # Qwen
     "qwen": Family(
@@ -193,9 +199,12 @@ FAMILIES: dict[str, Family] = {
     ),
     "falcon": Family(gated=False, norm="layer", tied=True, modules=_NEOX),
     "mpt": Family(
-        gated=False, tied=True, modules={**_fused("Wqkv", *_QKV), "o_proj": "out_proj"}
+        gated=False, tied=True, norm_kept="input",
+        modules={**_fused("Wqkv", *_QKV), "o_proj": "out_proj"},
     ),
-    "dbrx": Family(norm="rms", experts="packed", modules=_fused("Wqkv", *_QKV)),
+    "dbrx": Family(
+        norm="rms", norm_kept="input", experts="packed", modules=_fused("Wqkv", *_QKV)
+    ),
     # Phi-3 and later
     "phi3": Family(
         modules={**_fused("qkv_proj", *_QKV), **_fused("gate_up_proj", *_GATE_UP)}
@@ -305,6 +314,20 @@ _ADAPTED_IN_5 = (
 )  # fmt: skip
 FAMILIES |= {name: replace(FAMILIES[name], experts="packed_in_5") for name in _PACKED_IN_5}
 FAMILIES |= {name: replace(FAMILIES[name], experts="adapted_in_5") for name in _ADAPTED_IN_5}
+
+# Norms that multiply their weight in 32 bit.
+_WIDE_NORMS = (
+    "afmoe", "deepseek_v4", "gemma", "gemma2", "gemma3", "gemma3n", "gemma4", "gpt_oss",
+    "minimax_m3", "nemotron_h", "olmo2", "olmo3", "qwen3_5", "qwen3_5_moe", "qwen3_next",
+    "step3p5",
+)  # fmt: skip
+_WIDE_ROUTERS = (
+    "bailing_hybrid", "deepseek_v2", "deepseek_v3", "deepseek_v32", "dots1", "ernie4_5_moe",
+    "glm4_moe", "glm4_moe_lite", "glm5_next", "glm_moe_dsa", "hy_v3", "hy_v4", "kimi_k2",
+    "kimi_linear", "longcat_flash", "mimo_v2", "nemotron_h",
+)  # fmt: skip
+FAMILIES |= {name: replace(FAMILIES[name], norm_kept="wide") for name in _WIDE_NORMS}
+FAMILIES |= {name: replace(FAMILIES[name], wide_router=True) for name in _WIDE_ROUTERS}
 
 # Other names of a family: later versions and wrappers with the same layers.
 _SAME: dict[str, str] = {

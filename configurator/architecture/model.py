@@ -12,6 +12,7 @@ from configurator.architecture.tables import (
     LayerGroup,
     LoraModule,
     Matrix,
+    NormKept,
 )
 from configurator.errors import InputError
 
@@ -34,7 +35,7 @@ class Architecture:
     assumptions: tuple[Assumption, ...] = field(default=(), hash=False)
     residual_streams: int = 1
     rotary_positions: int = 0  # of all its rotary tables together
-    norms_fp32_upcast: bool = True
+    norm_kept: NormKept = "narrow"
 
     @cached_property
     def num_layers(self) -> int:

@@ -13,6 +13,8 @@ Role = Literal[
 Packing = Literal["linear", "packed", "packed_in_5", "adapted_in_5"]
 """How transformers holds experts: as linear modules, or as one three-dimensional tensor, always or
 since version 5. LoRA's ``all-linear`` passes a tensor by, unless PEFT adapts it in place."""
+NormKept = Literal["narrow", "wide", "centred", "input", "wide_input"]
+"""What a norm keeps for the backward, see ``configurator.memory.activations``."""
 AttentionKind = Literal["full", "sliding", "mla", "compressed", "linear", "none"]
 Assumption = tuple[str, Mapping[str, Any]]
 
@@ -128,6 +130,21 @@ class Cache:
 
 
 @dataclass(frozen=True, slots=True)
+class Eager:
+    """What transformers' code of a layer keeps for the backward beyond what every layer keeps.
+
+    Attributes:
+        bare_norms: Norms of hidden width that have no weight.
+        wide_router: Whether the router reads a 32-bit copy of the hidden state.
+        every_expert: Whether every expert runs on every token.
+    """
+
+    bare_norms: int = 0
+    wide_router: bool = False
+    every_expert: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Layer:
     """One decoder layer.
 
@@ -142,6 +159,7 @@ class Layer:
         ffn: Width of the dense MLP or of one expert.
         gated: Whether the MLP has a gate beside its up projection.
         window: Tokens that a query attends to; None = all.
+        eager: What transformers' own code of it keeps besides.
     """
 
     attention: AttentionKind
@@ -156,6 +174,7 @@ class Layer:
     ffn: int = 0
     gated: bool = True
     window: int | None = None
+    eager: Eager = Eager()
 
     @property
     def parameters(self) -> int:

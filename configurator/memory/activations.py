@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
 
-from configurator.architecture import Architecture, Layer, Matrix
+from configurator.architecture import Architecture, Layer, Matrix, NormKept
 from configurator.scenario import Training
 
 Style = Literal["eager", "autocast", "fused"]
@@ -35,7 +35,7 @@ class Profile:
         logits: Bytes a number that the head puts out.
         frozen: Whether the base weights take no gradient (adapters only).
         inputs_kept: Whether a frozen linear layer keeps its input all the same.
-        wide_norms: Whether norms multiply their weight in 32 bit (Gemma).
+        norms: What a norm of the model keeps.
         adapter: Bytes a number of an adapter's saved input and of A's output.
     """
 
@@ -45,7 +45,7 @@ class Profile:
     logits: int
     frozen: bool
     inputs_kept: bool = False
-    wide_norms: bool = False
+    norms: NormKept = "narrow"
     adapter: int = WIDE
 
 
@@ -198,14 +198,26 @@ def _norm(width: float, profile: Profile, layer_norm: bool) -> float:
     """Bytes a token that one norm keeps, its input's copy included.
 
     RMSNorm of transformers multiplies in 32 bit: it keeps the 32-bit input and, where its weight
-    is trained, the normalised input in the module's dtype. LayerNorm is one kernel and keeps its
-    input (under autocast in 32 bit); Megatron's fused RMSNorm likewise.
+    is trained, the normalised input in the module's dtype (``narrow``) or in 32 bit (``wide``).
+    Cohere's takes the mean off first, twice (``centred``). LayerNorm is one kernel and keeps its
+    input (under autocast in 32 bit, as OLMo's always: ``wide_input``); Megatron's fused RMSNorm
+    likewise.
     """
-    if profile.style == "fused" or layer_norm:
+    if profile.style == "fused" or layer_norm or profile.norms == "input":
         return width * profile.residual
-    narrow = profile.residual if profile.style == "autocast" else profile.compute
-    normalised = 0 if profile.frozen else WIDE if profile.wide_norms else narrow
-    return width * (WIDE + normalised) + WIDE
+    if profile.norms == "wide_input":
+        return width * WIDE
+    copies = 2 if profile.norms == "centred" else 1
+    return width * (copies * WIDE + _normalised(profile)) + WIDE
+
+
+def _normalised(profile: Profile) -> int:
+    """Bytes a number of the normalised input, which only a trained weight keeps."""
+    if profile.frozen:
+        return 0
+    if profile.norms in ("wide", "centred"):
+        return WIDE
+    return profile.residual if profile.style == "autocast" else profile.compute
 
 
 @lru_cache(maxsize=2048)
@@ -231,8 +243,8 @@ def layer_activations(
     linears = [m for m in layer.matrices if m.linear]
     adapted = layer_adapters(layer, targets) if frozen else ()
 
-    hidden_bytes = heads_bytes = kv_bytes = 0.0
-    norms = 0
+    norms = layer.eager.bare_norms
+    hidden_bytes, heads_bytes, kv_bytes = norms * _norm(hidden, profile, False), 0.0, 0.0
     for m in layer.matrices:
         if m.role != "norm" or m.linear or m.in_features != 1:
             continue
@@ -241,7 +253,7 @@ def layer_activations(
             hidden_bytes += m.count * _norm(hidden, profile, m.out_features == 2 * hidden)
         elif m.out_features in (layer.qk_dim, 2 * layer.qk_dim) and m.count >= 2:
             wide = 0 if profile.style == "fused" else WIDE
-            narrow = 0 if frozen else WIDE if profile.wide_norms else c
+            narrow = 0 if frozen else WIDE if profile.norms == "wide" else c
             heads_bytes += query * (wide + narrow)
             kv_bytes += key * (wide + narrow)
         else:  # a latent's norm (MLA)
@@ -276,7 +288,9 @@ def layer_activations(
         if m.role == "shared_expert" and m.linear and m.name.endswith("up_proj")
     )
     dense = 0 if layer.experts else layer.ffn
-    routed = layer.ffn * layer.experts_per_token if layer.experts else 0
+    eager = profile.style != "fused"
+    used = layer.experts if layer.eager.every_expert and eager else layer.experts_per_token
+    routed = layer.ffn * used if layer.experts else 0
     width = dense + routed + shared
     kept = (3 if layer.gated else 1) * c + keep_input
     if profile.style == "fused" and layer.gated:  # SwiGLU recomputes the activation from its input
@@ -287,8 +301,8 @@ def layer_activations(
         ffn_bytes += routed * (c - keep_input)
     if layer.experts:  # tokens gathered by expert, results before the weighted sum, router
         gathered = (c if in_place else keep) + c
-        hidden_bytes += hidden * gathered * layer.experts_per_token + 3 * WIDE * layer.experts
-        if layer.attention == "mla":  # DeepSeek's router reads a 32-bit copy
+        hidden_bytes += hidden * gathered * used + 3 * WIDE * layer.experts
+        if layer.eager.wide_router and not frozen:
             hidden_bytes += hidden * WIDE
     # Adapters: a copy of each input for the 32-bit matrices, and A's output.
     for a in adapted:
@@ -296,7 +310,7 @@ def layer_activations(
             continue
         copies = a.in_features * profile.adapter
         if a.role == "expert":
-            hidden_bytes += layer.experts_per_token * copies
+            hidden_bytes += used * copies
         elif not _writes_stream(a.name):
             hidden_bytes += copies
         elif a.role == "attention":

@@ -280,9 +280,7 @@ def training_memory(
     scalar = all(np.ndim(x) == 0 for x in (tensor, pipeline, expert, data, device_bytes))
     tensor, pipeline = np.asarray(tensor, float), np.asarray(pipeline, float)
     expert, data = np.asarray(expert, float), np.asarray(data, float)
-    profile = replace(
-        training_profile(training, engine), wide_norms=arch.model_type.startswith("gemma")
-    )
+    profile = replace(training_profile(training, engine), norms=arch.norm_kept)
     if upcasts_base(training, precision, engine):
         profile = replace(profile, residual=WIDE, logits=WIDE)
     copied = autocasts_base(training, precision, engine)

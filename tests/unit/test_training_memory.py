@@ -629,3 +629,49 @@ def test_the_version_says_whether_experts_are_one_tensor(
     said = [n for n in answer.warnings if n.code == "wide_experts"]
     assert bool(said) == wide
     assert not wide or "GiB" in said[0].text("zh")
+
+
+# --------------------------------------------------------------- what families keep besides
+
+
+def small(model_type: str, **more: Any) -> Architecture:
+    base = {
+        "model_type": model_type, "hidden_size": 2048, "intermediate_size": 5632,
+        "num_attention_heads": 16, "num_key_value_heads": 4, "num_hidden_layers": 4,
+        "vocab_size": 1000, "max_position_embeddings": 4096,
+    }  # fmt: skip
+    return read_architecture({**base, **more}, model_type)
+
+
+EXPERTS = {"moe_intermediate_size": 1408, "n_routed_experts": 64, "num_experts_per_tok": 8,
+           "n_shared_experts": 1, "head_dim": 128}  # fmt: skip
+LLAMA4_EXPERTS = {"num_local_experts": 16, "num_experts_per_tok": 1, "head_dim": 128,
+                  "intermediate_size_mlp": 8192}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("model_type", "more", "trained", "frozen"),
+    [
+        ("olmo", {}, 79952, 60496),
+        ("olmo2", {"num_key_value_heads": 16}, 135248, 83024),
+        ("cohere2", {"head_dim": 128}, 84044, 60492),
+        ("arcee", {}, 65608, 37960),
+        ("lfm2", {"block_auto_adjust_ff_dim": True}, 89240, 60056),
+        ("glm4_moe", EXPERTS, 218852, 136164),
+        ("llama4_text", LLAMA4_EXPERTS, 945370, 671962),
+    ],
+)  # fmt: skip
+def test_families_keep_what_a_recorder_of_transformers_saw(
+    model_type: str, more: dict[str, Any], trained: int, frozen: int
+) -> None:
+    """Bytes a token and layer, all 16 bit, transformers 5.24."""
+    arch = small(model_type, **more)
+
+    def kept(fixed: bool) -> float:
+        profile = Profile("eager", 2, 2, 2, fixed, norms=arch.norm_kept)
+        layers = (g.count * layer_activations(g.layer, 2048, profile, (), 16).saved.total
+                  for g in arch.groups)  # fmt: skip
+        return sum(layers) / 4
+
+    assert kept(False) == pytest.approx(trained, rel=0.01)
+    assert kept(True) == pytest.approx(frozen, rel=0.01)

@@ -14,6 +14,7 @@ from configurator.architecture.attention import (
 from configurator.architecture.families import family_name, family_of
 from configurator.architecture.feedforward import (
     FeedForwardSpec,
+    activation_tensors,
     build_feed_forward,
     feed_forward_spec,
 )
@@ -37,6 +38,8 @@ _TEXT_DEFAULTS: dict[str, dict[str, Any]] = {
                 "num_attention_heads": 32, "num_key_value_heads": 8, "vocab_size": 32000,
                 "max_position_embeddings": 131072, "sliding_window": 4096},
 }  # fmt: skip
+# Without rotation query and key are views too; Falcon copies all three out.
+_NO_VALUE_VIEW = ("bloom", "falcon", "gpt2", "gpt_bigcode", "mpt")
 _EMPTY_LAYER = Layer("none", 1, 1, 1, 1, (), ())
 
 
@@ -310,7 +313,13 @@ def _layer(p: Parts, spec: LayerSpec, index: int) -> Layer:
             base = replace(base, cache=base.cache * 2, matrices=base.matrices * 2)
     family = p.family
     bare = spec.norms if family.norm == "none" else 0
-    base = replace(base, eager=Eager(bare, family.wide_router, family.every_expert))
+    dropout = p.r.raw("residual_dropout")
+    eager = Eager(
+        bare, family.wide_router, family.every_expert, activation_tensors(p),
+        2 if isinstance(dropout, float) and dropout > 0 else 0,
+        p.r.flag("use_parallel_residual"), p.name not in _NO_VALUE_VIEW,
+    )  # fmt: skip
+    base = replace(base, eager=eager)
     matrices = [*base.matrices, *p.norms(spec.norms)]
     streams = p.r.integer("hc_mult", 1, maximum=64)
     if streams > 1:

@@ -36,6 +36,7 @@ class Family:
         norm_kept: What transformers' norm keeps for the backward.
         wide_router: Whether transformers' router reads a 32-bit copy of the hidden state.
         every_expert: Whether transformers runs every expert on every token.
+        activation: The activation's name, where the config does not have it or means another.
         modules: The checkpoint's module for a matrix, where it differs or is fused.
         defaults: What the family's configuration class fills in.
         known: False for a family that the engine only takes for a Llama.
@@ -55,6 +56,7 @@ class Family:
     norm_kept: NormKept = "narrow"
     wide_router: bool = False
     every_expert: bool = False
+    activation: str = ""
     modules: Mapping[str, str] = field(default_factory=dict)
     defaults: Mapping[str, Any] = field(default_factory=dict)
     known: bool = True
@@ -116,13 +118,15 @@ FAMILIES: dict[str, Family] = {
     "mixtral": _MISTRAL,
     "yi": _LLAMA,
     "aquila": _LLAMA,
-    "apertus": Family(gated=False, qk_norm="head", bias_flag="attention"),
+    "apertus": Family(
+        gated=False, qk_norm="head", bias_flag="attention", defaults={"hidden_act": "xielu"}
+    ),
     "arcee": replace(_LLAMA, gated=False),
     "exaone": Family(modules={"o_proj": "out_proj"}),
     "exaone4": Family(qk_norm="head"),
     "smollm3": _LLAMA,
     "granite": _LLAMA,
-    "seed_oss": _LLAMA,
+    "seed_oss": replace(_LLAMA, defaults={"residual_dropout": 0.1}),
     "olmo": Family(norm="none", norm_kept="wide_input"),
     "olmo2": Family(qk_norm="full"),
     "olmo3": Family(qk_norm="full"),
@@ -183,17 +187,26 @@ FAMILIES: dict[str, Family] = {
     "gemma3n": replace(_GEMMA4, defaults={}),
     "gemma4": _GEMMA4,
     # GPT-like: layer norms with bias, plain MLP
-    "gpt2": replace(_GPT, tied=True, learned_positions=0, modules=_GPT2),
+    "gpt2": replace(
+        _GPT, tied=True, learned_positions=0, modules=_GPT2,
+        defaults={"hidden_act": "gelu_new", "residual_dropout": 0.1},
+    ),
     "gpt_neo": replace(_GPT, tied=True, learned_positions=0, modules={"o_proj": "out_proj"}),
     "gpt_bigcode": replace(_GPT, tied=True, learned_positions=0, modules=_GPT2),
-    "gpt_neox": replace(_GPT, modules=_NEOX),
+    "gpt_neox": replace(_GPT, modules=_NEOX, defaults={"use_parallel_residual": True}),
     "gptj": Family(
-        gated=False, norm="layer", norms=1, head_bias=True,
+        gated=False, norm="layer", norms=1, head_bias=True, defaults={"hidden_act": "gelu_new"},
         modules={"o_proj": "out_proj", "up_proj": "fc_in", "down_proj": "fc_out"},
     ),
-    "opt": replace(_GPT, tied=True, learned_positions=2, modules={"o_proj": "out_proj", **_FC}),
+    "opt": replace(
+        _GPT, tied=True, learned_positions=2, modules={"o_proj": "out_proj", **_FC},
+        defaults={"hidden_act": "relu", "residual_dropout": 0.1},
+    ),
     "bloom": replace(_GPT, tied=True, modules=_NEOX),
-    "phi": replace(_GPT, norms=1, head_bias=True, modules={"o_proj": "dense", **_FC}),
+    "phi": replace(
+        _GPT, norms=1, head_bias=True, modules={"o_proj": "dense", **_FC},
+        defaults={"hidden_act": "gelu_new"},
+    ),
     "starcoder2": replace(
         _GPT, tied=True, modules={"up_proj": "mlp.c_fc", "down_proj": "mlp.c_proj"}
     ),
@@ -257,7 +270,9 @@ FAMILIES: dict[str, Family] = {
     ),
     "mistral4": _MLA,
     # Mixtures of experts
-    "gpt_oss": Family(bias_flag="attention", experts="packed"),
+    "gpt_oss": Family(
+        bias_flag="attention", experts="packed", activation="clamped_swiglu"
+    ),
     "ernie4_5": Family(defaults={}, bias_flag="no"),
     "ernie4_5_moe": Family(router_bias=True, bias_flag="no"),
     "dots1": Family(qk_norm="head", router_bias=True),

@@ -8,6 +8,21 @@ from configurator.architecture.parts import Parts
 from configurator.architecture.tables import Matrix, Role
 from configurator.errors import InputError
 
+# Tensors of MLP width that an activation keeps beside its result: a kernel its input, ReLU
+# nothing, a formula in Python an operand of each step (transformers 5.24, ``activations.py`` and
+# gpt-oss's ``_apply_gate``; recorded).
+_ACTIVATION_TENSORS = {
+    "relu": 0.0, "quick_gelu": 2.0, "gelu_10": 2.0, "gelu_python": 3.0, "gelu_new": 4.0,
+    "gelu_python_tanh": 4.0, "gelu_accurate": 4.0, "clamped_swiglu": 4.0, "xielu": 4.5,
+    "gelu_fast": 7.0,
+}  # fmt: skip
+
+
+def activation_tensors(p: Parts) -> float:
+    """Return how many tensors of MLP width the model's activation keeps beside its result."""
+    named = p.family.activation or p.r.raw("hidden_act")
+    return _ACTIVATION_TENSORS.get(named, 1.0) if isinstance(named, str) else 1.0
+
 
 @dataclass(frozen=True)
 class FeedForwardSpec:

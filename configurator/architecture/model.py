@@ -109,15 +109,23 @@ class Architecture:
             if m.packing != "linear"
         )
 
-    def with_linear_experts(self) -> Architecture:
-        """Return the model as software other than transformers 5 builds it."""
+    def with_linear_experts(self, kernels: bool = False) -> Architecture:
+        """Return the model as transformers 4 builds it.
+
+        Args:
+            kernels: Take it for other code, with kernels for activations and without dropout.
+        """
 
         def module(m: Matrix) -> Matrix:
             return replace(m, packing="linear") if m.packing.endswith("_in_5") else m
 
         def linear(group: LayerGroup) -> LayerGroup:
-            matrices = tuple(module(m) for m in group.layer.matrices)
-            return replace(group, layer=replace(group.layer, matrices=matrices))
+            layer = group.layer
+            matrices = tuple(module(m) for m in layer.matrices)
+            eager = layer.eager
+            if kernels:
+                eager = replace(eager, activation=1.0, dropouts=0, value_view=False)
+            return replace(group, layer=replace(layer, matrices=matrices, eager=eager))
 
         return replace(
             self,

@@ -49,6 +49,8 @@ ALIASES: dict[str, tuple[str, ...]] = {
         "num_nextn_predict_layers", "mtp_num_hidden_layers", "mtp_num_layers", "num_mtp_layers",
         "num_mtp_modules",
     ),
+    "hidden_act": ("hidden_act", "activation_function", "activation"),
+    "residual_dropout": ("residual_dropout", "resid_pdrop", "hidden_dropout", "dropout"),
     "mamba_num_heads": ("mamba_num_heads", "mamba_n_heads"),
     "mamba_head_dim": ("mamba_head_dim", "mamba_d_head"),
     "mamba_groups": ("n_groups", "mamba_n_groups"),

@@ -137,11 +137,21 @@ class Eager:
         bare_norms: Norms of hidden width that have no weight.
         wide_router: Whether the router reads a 32-bit copy of the hidden state.
         every_expert: Whether every expert runs on every token.
+        activation: Tensors of MLP width that the activation keeps beside its result; 0 = the
+            result alone, which whoever reads it keeps anyway.
+        dropouts: Dropouts on what is added to the residual stream, each with a mask.
+        one_input: Whether attention and MLP read the same hidden state, side by side.
+        value_view: Whether the value is a view of a fused projection whose query and key are
+            copied out by the rotation, so that the whole stays beside them.
     """
 
     bare_norms: int = 0
     wide_router: bool = False
     every_expert: bool = False
+    activation: float = 1.0
+    dropouts: int = 0
+    one_input: bool = False
+    value_view: bool = True
 
 
 @dataclass(frozen=True, slots=True)

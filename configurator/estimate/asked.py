@@ -46,19 +46,23 @@ def architecture_of(scenario: Scenario) -> Architecture:
         arch = _config_architecture(json.dumps(model.config, sort_keys=True), model.name)
     else:
         arch = _catalog_architecture(model)
-    return _with_linear_experts(arch) if _experts_are_linear(scenario) and arch.is_moe else arch
+    return _as_built(arch, scenario.engine, (scenario.engine_version or "").strip())
 
 
-_with_linear_experts = lru_cache(maxsize=256)(Architecture.with_linear_experts)
+# Trainers that build the models by code of their own.
+_OWN_CODE = ("litgpt", "torchtune", "torchtitan", "llm-foundry")
 
 
-def _experts_are_linear(scenario: Scenario) -> bool:
-    """Whether the hint of a version names transformers 4, or other code; Megatron is such."""
-    if scenario.engine not in TRANSFORMERS_ENGINES:
-        return scenario.engine == "megatron"
-    hint = (scenario.engine_version or "").strip()
+@lru_cache(maxsize=256)
+def _as_built(arch: Architecture, engine: str, hint: str) -> Architecture:
+    """Return the model as an engine builds it: transformers 5 unless the hint names other code."""
+    own = any(name in hint.lower() for name in _OWN_CODE)
+    if engine == "megatron" or (engine in TRANSFORMERS_ENGINES and own):
+        return arch.with_linear_experts(kernels=True)
     found = re.search(r"(?:transformers|^)\s*v?(\d+)", hint)
-    return bool(hint) and not (found and int(found[1]) >= 5)
+    if engine not in TRANSFORMERS_ENGINES or not hint or (found and int(found[1]) >= 5):
+        return arch
+    return arch.with_linear_experts()
 
 
 @lru_cache(maxsize=512)

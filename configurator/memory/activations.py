@@ -250,7 +250,9 @@ def layer_activations(
             continue
         if m.out_features in (hidden, 2 * hidden):
             norms += m.count
-            hidden_bytes += m.count * _norm(hidden, profile, m.out_features == 2 * hidden)
+            layer_norm = m.out_features == 2 * hidden  # keeps its input, which two may share
+            inputs = 1 if layer_norm and layer.eager.one_input else m.count
+            hidden_bytes += inputs * _norm(hidden, profile, layer_norm)
         elif m.out_features in (layer.qk_dim, 2 * layer.qk_dim) and m.count >= 2:
             wide = 0 if profile.style == "fused" else WIDE
             narrow = 0 if frozen else WIDE if profile.norms == "wide" else c
@@ -292,10 +294,15 @@ def layer_activations(
     used = layer.experts if layer.eager.every_expert and eager else layer.experts_per_token
     routed = layer.ffn * used if layer.experts else 0
     width = dense + routed + shared
-    kept = (3 if layer.gated else 1) * c + keep_input
-    if profile.style == "fused" and layer.gated:  # SwiGLU recomputes the activation from its input
-        kept = 2 * c + keep_input
+    if not eager:  # fused kernels; SwiGLU recomputes the activation from its input
+        kept = (2.0 if layer.gated else 1.0) * c + keep_input
+    elif layer.gated:
+        kept = (2.0 + layer.eager.activation) * c + keep_input
+    else:
+        kept = layer.eager.activation * c + (keep_input if layer.eager.activation else c)
     ffn_bytes = float(width * kept)
+    if eager:
+        hidden_bytes += hidden * layer.eager.dropouts  # a byte a number: ``native_dropout``
     in_place = any(a.folded for a in adapted)  # its weights take a gradient: inputs are kept
     if in_place:
         ffn_bytes += routed * (c - keep_input)
@@ -337,9 +344,9 @@ def layer_activations(
 
 
 def _fused_attention(layer: Layer) -> bool:
-    """Whether query, key and value are views of one module's output (Falcon copies them out)."""
+    """Whether the value is a view of a module's output that holds the query and key as well."""
     modules = {m.module_name for m in layer.matrices if m.name in ("q_proj", "v_proj")}
-    return len(modules) == 1 and not modules.pop().endswith("query_key_value")
+    return len(modules) == 1 and layer.eager.value_view
 
 
 def _writes_stream(name: str) -> bool:

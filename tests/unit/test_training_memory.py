@@ -645,6 +645,7 @@ def small(model_type: str, **more: Any) -> Architecture:
 
 EXPERTS = {"moe_intermediate_size": 1408, "n_routed_experts": 64, "num_experts_per_tok": 8,
            "n_shared_experts": 1, "head_dim": 128}  # fmt: skip
+GPT_OSS_EXPERTS = {"num_local_experts": 16, "num_experts_per_tok": 4, "head_dim": 128}
 LLAMA4_EXPERTS = {"num_local_experts": 16, "num_experts_per_tok": 1, "head_dim": 128,
                   "intermediate_size_mlp": 8192}  # fmt: skip
 
@@ -656,6 +657,11 @@ LLAMA4_EXPERTS = {"num_local_experts": 16, "num_experts_per_tok": 1, "head_dim":
         ("olmo2", {"num_key_value_heads": 16}, 135248, 83024),
         ("cohere2", {"head_dim": 128}, 84044, 60492),
         ("arcee", {}, 65608, 37960),
+        ("phi", {"num_key_value_heads": 16}, 80968, 65608),
+        ("gptj", {"num_key_value_heads": 16}, 81480, 66120),
+        ("opt", {"num_key_value_heads": 16, "dropout": 0.0}, 44112, 35920),
+        ("gpt2", {"num_key_value_heads": 16, "resid_pdrop": 0.0}, 89168, 69712),
+        ("gpt_oss", GPT_OSS_EXPERTS, 399608, 313560),
         ("lfm2", {"block_auto_adjust_ff_dim": True}, 89240, 60056),
         ("glm4_moe", EXPERTS, 218852, 136164),
         ("llama4_text", LLAMA4_EXPERTS, 945370, 671962),
@@ -675,3 +681,37 @@ def test_families_keep_what_a_recorder_of_transformers_saw(
 
     assert kept(False) == pytest.approx(trained, rel=0.01)
     assert kept(True) == pytest.approx(frozen, rel=0.01)
+
+
+def test_a_dropout_keeps_a_byte_a_number_and_relu_only_its_result() -> None:
+    """GPT-2's default of 0.1; ``native_dropout`` returns a mask of booleans."""
+
+    def kept(**more: Any) -> float:
+        arch = small("opt", num_key_value_heads=16, **more)
+        profile = Profile("eager", 2, 2, 2, False)
+        return layer_activations(arch.groups[0].layer, 2048, profile, (), 16).saved.total
+
+    assert kept() - kept(dropout=0.0) == 2 * 2048
+    assert kept(activation_function="gelu_new") - kept(activation_function="relu") == 4 * 2 * 5632
+
+
+def test_code_with_kernels_keeps_no_steps_of_an_activation() -> None:
+    """LitGPT calls one kernel where transformers' ``gelu_new`` takes eight steps."""
+    phi = {"model_type": "phi", "hidden_size": 2048, "intermediate_size": 8192,
+           "num_hidden_layers": 24, "num_attention_heads": 32, "vocab_size": 51200}  # fmt: skip
+
+    def peak(version: str | None) -> float:
+        scenario = {
+            "version": 1, "model": {"config": phi, "name": "phi-1.5"}, "engine": "transformers",
+            "engine_version": version, "hardware": {"gpu": "a100-sxm4-40"}, "precision": "bf16",
+            "task": "fine_tuning", "training": {
+                "method": "lora", "mixed_precision": "pure_bf16", "micro_batch_size": 4,
+                "sequence_length": 1044, "gradient_checkpointing": False, "lora_rank": 8,
+                "lora_targets": ["q_proj", "v_proj"],
+            },
+        }  # fmt: skip
+        return estimate(parse_scenario(scenario)).memory.peak_allocated_gib
+
+    assert peak("litgpt (commit 8641822)") == pytest.approx(9.95, rel=0.02)  # published
+    three = 3 * 2 * 8192 * 24 * 4 * 1044 / GIB
+    assert peak(None) - peak("litgpt") == pytest.approx(three, rel=0.01)

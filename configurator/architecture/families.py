@@ -304,7 +304,7 @@ FAMILIES: dict[str, Family] = {
     "nemotron_h": _NEMOTRON_H,
     "bamba": _LLAMA,
     "falcon_h1": _LLAMA,
-    "jamba": Family(packed_experts=True),
+    "jamba": Family(experts="packed_in_5"),
     "lfm2": Family(
         tied=True, qk_norm="head",
         modules={"o_proj": "out_proj", "gate_proj": "w1", "up_proj": "w3", "down_proj": "w2"},

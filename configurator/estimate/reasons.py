@@ -9,10 +9,11 @@ from configurator.architecture import Architecture
 from configurator.catalog import load_catalog
 from configurator.cost.hosts import Refusal, load_hosts
 from configurator.device import Device
+from configurator.estimate.asked import running_engine
 from configurator.estimate.records import Input, Kv, Memory, Notice, Term
 from configurator.memory.serving import ServingMemory
 from configurator.memory.training import TrainingMemory
-from configurator.memory.training_state import running_engine, upcasts_base
+from configurator.memory.training_state import upcasts_base
 from configurator.memory.weights import keeps_packed
 from configurator.parallelism import HOST_GPUS, Split, splits_of_engine
 from configurator.performance import ServingSpeed, TrainingSpeed
@@ -197,7 +198,7 @@ def _wide_experts(scenario: Scenario, arch: Architecture, precision: str) -> Ite
         return
     bits = 16
     if scenario.is_training:
-        engine = running_engine(scenario.fitting, scenario.engine)
+        engine = running_engine(scenario)
         bits = 32 if upcasts_base(scenario.fitting, precision, engine) else bits
     yield Notice("wide_experts", "warning", {"bits": bits, "gib": experts * bits / 8 / GIB})
 

@@ -45,14 +45,17 @@ def validation():
         "| inside our 90 % interval | rule of thumb |",
         "| --- | --- | --- | ---: | ---: | ---: | ---: | ---: |",
     ]
+    few = []
     for row in table(found):
         if row.n < 3:
+            few.append(f"{NAMES[row.quantity]}, {row.engine}, {row.task}: {percent(row.worst)}")
             continue
         lines.append(
             f"| {NAMES[row.quantity]} | {row.engine} | {row.task} | {row.n} "
             f"| {percent(row.median)} | {percent(row.p90)} | {percent(row.coverage)} "
             f"| {percent(row.rule_median)} |"
         )
+    lines += ["", f"Fewer than three cases, the worst of each: {'; '.join(few)}."]
     return "\n".join(lines)
 
 

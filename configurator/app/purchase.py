@@ -358,11 +358,22 @@ def _cloud(plan: Plan, tongue: str) -> None:
     st.table(pd.DataFrame(rows), hide_index=True, border="horizontal")
     note = words(
         "purchase.cloud_note",
-        cards=numbers.plain(views.cards(plan.gpu_count, plan.gpu)),
+        cards=views.cards(plan.gpu_count, plan.gpu),
         busy=numbers.percent(cost.terms.utilisation, tongue),
         dates=When.together(rent.price.date for rent in cost.rents).text(tongue),
     )
-    st.caption(note)
+    parts = [note]
+    run = next((rent.run for rent in cost.rents if rent.run is not None), None)
+    if run is not None and plan.train_days is not None:
+        said = words(
+            "purchase.cloud_run_note",
+            days=numbers.significant(plan.train_days, tongue, 2),
+            rent=numbers.money(run.value, cost.terms.currency, tongue),
+            years=cost.terms.years,
+            times=numbers.significant(cost.total.value / run.value, tongue, 2),
+        )
+        parts.append(said)
+    st.caption(numbers.plain(sentences(tongue, *parts)))
 
 
 # How an assumption's ends are written: as money, as a share, else as a number.

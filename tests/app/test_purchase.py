@@ -234,3 +234,18 @@ def test_training_makes_no_tokens() -> None:
     at = start("en", page="purchase", **encode(preset.scenario))
     labels = {item.label for item in at.metric}
     assert "Per million tokens out" not in labels
+
+
+def test_renting_says_what_it_compares(language: str) -> None:
+    """Hours, cards and staff of the two sides; and the one run that was asked for."""
+    at = start(
+        language, "purchase", m="Qwen/Qwen3-8B", t="training", e="fsdp", sh="fsdp", ckpt="1",
+        g="h100-sxm", c="8", tok="300", days="90", busy="0.5",
+    )  # fmt: skip
+    texts = (c.value.replace("\\", "") for c in at.caption)
+    note = next(text for text in texts if re.search(r"^(Rented:|租用：)", text))
+    assert re.search(r"50 ?%", note)
+    assert re.search(r"takes [\d.,]+ days|需要 [\d.,]+ 天", note)
+    hour = say("app.purchase.cloud_hour", language)
+    table = next(t.value for t in at.table if hour in t.value)
+    assert table[say("app.purchase.cloud_share", language)][0].count("%") == 2

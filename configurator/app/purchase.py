@@ -334,28 +334,29 @@ def _cloud(plan: Plan, tongue: str) -> None:
     if not cost.rents:
         st.caption(words("purchase.cloud_none"))
         return
-    rows = []
+    run = next((rent.run for rent in cost.rents if rent.run is not None), None)
+    facts = ["hour", *(["run"] if run is not None else []), "rent", "share", "even", "use"]
+    columns = {words("purchase.cloud_how"): [
+        words(f"purchase.cloud_{fact}", years=cost.terms.years) for fact in facts
+    ]}  # fmt: skip
     for rent in cost.rents:
         amounts = rented[rent.rental]
-        run, month, use = amounts["run"], rent.break_even_month, rent.break_even_utilisation
+        month, use = rent.break_even_month, rent.break_even_utilisation
         share = numbers.percent(rent.own_share, tongue)
         if float(cost.staff.value):
             without = numbers.percent(rent.own_share_without_staff, tongue)
             share = bracketed(tongue, share, words("purchase.cloud_unstaffed", share=without))
-        rows.append(
-            {
-                words("purchase.cloud_how"): words(f"purchase.cloud_{rent.rental}"),
-                words("purchase.cloud_hour"): money_range(amounts["per_gpu_hour"], tongue),
-                **({words("purchase.cloud_run"): money_range(run, tongue)} if run else {}),
-                words("purchase.cloud_rent", years=plan.terms.years): money_range(amounts, tongue),
-                words("purchase.cloud_share"): share,
-                words("purchase.cloud_even"): numbers.decimal(month, tongue, 1)
-                if math.isfinite(month) else numbers.NONE,
-                words("purchase.cloud_use"): numbers.percent(use, tongue)
-                if math.isfinite(use) and rent.rental != "reserved" else numbers.NONE,
-            }
-        )  # fmt: skip
-    st.table(pd.DataFrame(rows), hide_index=True, border="horizontal")
+        by_hour = rent.rental != "reserved"
+        said = {
+            "hour": money_range(amounts["per_gpu_hour"], tongue),
+            "run": money_range(amounts["run"], tongue) if amounts["run"] else numbers.NONE,
+            "rent": money_range(amounts, tongue),
+            "share": share,
+            "even": numbers.decimal(month, tongue, 1) if math.isfinite(month) else numbers.NONE,
+            "use": numbers.percent(use if by_hour else None, tongue),
+        }
+        columns[words(f"purchase.cloud_{rent.rental}")] = [said[fact] for fact in facts]
+    st.table(pd.DataFrame(columns), hide_index=True, border="horizontal")
     note = words(
         "purchase.cloud_note",
         cards=views.cards(plan.gpu_count, plan.gpu),
@@ -363,16 +364,15 @@ def _cloud(plan: Plan, tongue: str) -> None:
         dates=When.together(rent.price.date for rent in cost.rents).text(tongue),
     )
     parts = [note]
-    run = next((rent.run for rent in cost.rents if rent.run is not None), None)
     if run is not None and plan.train_days is not None:
-        said = words(
+        text = words(
             "purchase.cloud_run_note",
             days=numbers.significant(plan.train_days, tongue, 2),
             rent=numbers.money(run.value, cost.terms.currency, tongue),
             years=cost.terms.years,
             times=numbers.significant(cost.total.value / run.value, tongue, 2),
         )
-        parts.append(said)
+        parts.append(text)
     st.caption(numbers.plain(sentences(tongue, *parts)))
 
 

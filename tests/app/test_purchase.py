@@ -246,6 +246,7 @@ def test_renting_says_what_it_compares(language: str) -> None:
     note = next(text for text in texts if re.search(r"^(Rented:|租用：)", text))
     assert re.search(r"50 ?%", note)
     assert re.search(r"takes [\d.,]+ days|需要 [\d.,]+ 天", note)
-    hour = say("app.purchase.cloud_hour", language)
-    table = next(t.value for t in at.table if hour in t.value)
-    assert table[say("app.purchase.cloud_share", language)][0].count("%") == 2
+    table = next(t.value for t in at.table if say("app.purchase.cloud_spot", language) in t.value)
+    facts = table.set_index(say("app.purchase.cloud_how", language)).T
+    assert facts[say("app.purchase.cloud_share", language)].iloc[0].count("%") == 2
+    assert (facts[say("app.purchase.cloud_run", language)] != "–").sum() == 2

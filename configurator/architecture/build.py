@@ -315,7 +315,7 @@ def _layer(p: Parts, spec: LayerSpec, index: int) -> Layer:
     bare = spec.norms if family.norm == "none" else 0
     dropout = p.r.raw("residual_dropout")
     eager = Eager(
-        bare, family.wide_router, family.every_expert, activation_tensors(p),
+        bare, family.wide_router, family.every_expert, *activation_tensors(p), family.scores,
         2 if isinstance(dropout, float) and dropout > 0 else 0,
         p.r.flag("use_parallel_residual"), p.name not in _NO_VALUE_VIEW,
     )  # fmt: skip

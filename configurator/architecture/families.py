@@ -37,6 +37,7 @@ class Family:
         wide_router: Whether transformers' router reads a 32-bit copy of the hidden state.
         every_expert: Whether transformers runs every expert on every token.
         activation: The activation's name, where the config does not have it or means another.
+        scores: Bytes of an attention score where transformers has no kernel and writes them out.
         modules: The checkpoint's module for a matrix, where it differs or is fused.
         defaults: What the family's configuration class fills in.
         known: False for a family that the engine only takes for a Llama.
@@ -57,6 +58,7 @@ class Family:
     wide_router: bool = False
     every_expert: bool = False
     activation: str = ""
+    scores: int = 0
     modules: Mapping[str, str] = field(default_factory=dict)
     defaults: Mapping[str, Any] = field(default_factory=dict)
     known: bool = True
@@ -191,18 +193,21 @@ FAMILIES: dict[str, Family] = {
         _GPT, tied=True, learned_positions=0, modules=_GPT2,
         defaults={"hidden_act": "gelu_new", "residual_dropout": 0.1},
     ),
-    "gpt_neo": replace(_GPT, tied=True, learned_positions=0, modules={"o_proj": "out_proj"}),
+    "gpt_neo": replace(
+        _GPT, tied=True, learned_positions=0, scores=4, modules={"o_proj": "out_proj"}
+    ),
     "gpt_bigcode": replace(_GPT, tied=True, learned_positions=0, modules=_GPT2),
     "gpt_neox": replace(_GPT, modules=_NEOX, defaults={"use_parallel_residual": True}),
     "gptj": Family(
-        gated=False, norm="layer", norms=1, head_bias=True, defaults={"hidden_act": "gelu_new"},
+        gated=False, norm="layer", norms=1, head_bias=True, scores=4,
+        defaults={"hidden_act": "gelu_new"},
         modules={"o_proj": "out_proj", "up_proj": "fc_in", "down_proj": "fc_out"},
     ),
     "opt": replace(
         _GPT, tied=True, learned_positions=2, modules={"o_proj": "out_proj", **_FC},
         defaults={"hidden_act": "relu", "residual_dropout": 0.1},
     ),
-    "bloom": replace(_GPT, tied=True, modules=_NEOX),
+    "bloom": replace(_GPT, tied=True, scores=4, modules=_NEOX),
     "phi": replace(
         _GPT, norms=1, head_bias=True, modules={"o_proj": "dense", **_FC},
         defaults={"hidden_act": "gelu_new"},
@@ -212,7 +217,7 @@ FAMILIES: dict[str, Family] = {
     ),
     "falcon": Family(gated=False, norm="layer", tied=True, modules=_NEOX),
     "mpt": Family(
-        gated=False, tied=True, norm_kept="input",
+        gated=False, tied=True, norm_kept="input", scores=4,
         modules={**_fused("Wqkv", *_QKV), "o_proj": "out_proj"},
     ),
     "dbrx": Family(
@@ -271,7 +276,7 @@ FAMILIES: dict[str, Family] = {
     "mistral4": _MLA,
     # Mixtures of experts
     "gpt_oss": Family(
-        bias_flag="attention", experts="packed", activation="clamped_swiglu"
+        bias_flag="attention", experts="packed", activation="clamped_swiglu", scores=2
     ),
     "ernie4_5": Family(defaults={}, bias_flag="no"),
     "ernie4_5_moe": Family(router_bias=True, bias_flag="no"),

@@ -17,11 +17,19 @@ _ACTIVATION_TENSORS = {
     "gelu_fast": 7.0,
 }  # fmt: skip
 
+# Of them, what follows ``torch.pow``, which autocast computes in 32 bit (measured).
+_WIDENED = dict.fromkeys(("gelu_new", "gelu_python_tanh", "gelu_accurate"), 3.0)
 
-def activation_tensors(p: Parts) -> float:
-    """Return how many tensors of MLP width the model's activation keeps beside its result."""
+
+def activation_tensors(p: Parts) -> tuple[float, float]:
+    """Return how many tensors of MLP width the model's activation keeps beside its result.
+
+    And how many of them are 32 bit under autocast.
+    """
     named = p.family.activation or p.r.raw("hidden_act")
-    return _ACTIVATION_TENSORS.get(named, 1.0) if isinstance(named, str) else 1.0
+    if not isinstance(named, str):
+        return 1.0, 0.0
+    return _ACTIVATION_TENSORS.get(named, 1.0), _WIDENED.get(named, 0.0)
 
 
 @dataclass(frozen=True)

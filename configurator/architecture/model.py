@@ -124,7 +124,9 @@ class Architecture:
             matrices = tuple(module(m) for m in layer.matrices)
             eager = layer.eager
             if kernels:
-                eager = replace(eager, activation=1.0, dropouts=0, value_view=False)
+                eager = replace(
+                    eager, activation=1.0, widened=0.0, scores=0, dropouts=0, value_view=False
+                )
             return replace(group, layer=replace(layer, matrices=matrices, eager=eager))
 
         return replace(

@@ -139,6 +139,8 @@ class Eager:
         every_expert: Whether every expert runs on every token.
         activation: Tensors of MLP width that the activation keeps beside its result; 0 = the
             result alone, which whoever reads it keeps anyway.
+        widened: Of them, those that autocast takes to 32 bit with the power that they come from.
+        scores: Bytes of an attention score that is written out; 0 = a kernel that does not.
         dropouts: Dropouts on what is added to the residual stream, each with a mask.
         one_input: Whether attention and MLP read the same hidden state, side by side.
         value_view: Whether the value is a view of a fused projection whose query and key are
@@ -149,6 +151,8 @@ class Eager:
     wide_router: bool = False
     every_expert: bool = False
     activation: float = 1.0
+    widened: float = 0.0
+    scores: int = 0
     dropouts: int = 0
     one_input: bool = False
     value_view: bool = True

@@ -222,8 +222,9 @@ def _normalised(profile: Profile) -> int:
 
 @lru_cache(maxsize=2048)
 def layer_activations(
-    layer: Layer, hidden: int, profile: Profile, targets: str | tuple[str, ...], rank: int
-) -> LayerActivations:
+    layer: Layer, hidden: int, profile: Profile, targets: str | tuple[str, ...], rank: int,
+    sequence: int = 0,
+) -> LayerActivations:  # fmt: skip
     """Count what one layer keeps, bytes a token.
 
     Args:
@@ -232,6 +233,8 @@ def layer_activations(
         profile: Number formats.
         targets: LoRA targets; only read where the base is frozen.
         rank: LoRA rank.
+        sequence: Tokens of a sequence, which attention that is written out scores one by one;
+            0 leaves the scores out.
     """
     c, frozen = profile.compute, profile.frozen
     keep = 0 if frozen else c
@@ -300,6 +303,8 @@ def layer_activations(
         kept = (2.0 + layer.eager.activation) * c + keep_input
     else:
         kept = layer.eager.activation * c + (keep_input if layer.eager.activation else c)
+    if eager and profile.style == "autocast":
+        kept += (WIDE - c) * layer.eager.widened
     ffn_bytes = float(width * kept)
     if eager:
         hidden_bytes += hidden * layer.eager.dropouts  # a byte a number: ``native_dropout``
@@ -328,8 +333,6 @@ def layer_activations(
     own_input = hidden * WIDE if profile.residual == WIDE else 0
     if profile.style == "fused":
         own_input = hidden * profile.residual
-    saved = TokenBytes(hidden_bytes, heads_bytes, kv_bytes, ffn_bytes, layer.kv_heads)
-    replayed = replace(saved, hidden=max(0.0, hidden_bytes - own_input))
     # Highest point of the layer's backward, in its MLP: gradients of product, activation and up.
     grow_hidden, grow_ffn = float(profile.residual), 2.0 * c
     if frozen:
@@ -339,7 +342,15 @@ def layer_activations(
             grow_hidden, grow_ffn = grow_hidden + 2 * WIDE + c, float(WIDE)
         elif mlp:
             grow_hidden, grow_ffn = grow_hidden + WIDE, 2.0 * WIDE
-    backward = TokenBytes(grow_hidden * hidden, 0.0, 0.0, grow_ffn * width, layer.kv_heads)
+    # Scores written out: the probabilities stay, in 32 bit with a 16-bit copy or in 16 bit alone;
+    # their backward needs two more of the same width, after the MLP's.
+    scores, each = float(layer.heads * sequence), layer.eager.scores if eager else 0
+    grow_heads = max(0.0, 2.0 * each * scores - ffn_bytes - grow_ffn * width)
+    if each:
+        heads_bytes += scores * (each + (c if each > c else 0))
+    saved = TokenBytes(hidden_bytes, heads_bytes, kv_bytes, ffn_bytes, layer.kv_heads)
+    replayed = replace(saved, hidden=max(0.0, hidden_bytes - own_input))
+    backward = TokenBytes(grow_hidden * hidden, grow_heads, 0.0, grow_ffn * width, layer.kv_heads)
     return LayerActivations(saved, replayed, backward)
 
 

@@ -118,7 +118,9 @@ def _live(
     widest = 0
     raised = upcasts_base(training, precision, engine)
     for group in arch.groups:
-        item = layer_activations(group.layer, hidden, profile, targets, rank)
+        item = layer_activations(
+            group.layer, hidden, profile, targets, rank, training.sequence_length
+        )
         everything = everything + group.count * _on_gpu(item.saved, tokens, tensor, together)
         own = _on_gpu(item.backward, tokens, tensor, together)
         if training.gradient_checkpointing:

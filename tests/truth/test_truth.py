@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from configurator.catalog import catalog_dir
@@ -50,3 +51,12 @@ def test_we_beat_the_rule_of_thumb(found):
     for row in table(found):
         if row.rule_median is not None and row.n >= 5:
             assert row.median < row.rule_median, row
+
+
+def test_every_familys_layer_keeps_what_was_measured() -> None:
+    found, failed = compare(read_cases(HERE / "families.jsonl"))
+    errors = [abs(case.error) for case in found if case.quantity == "memory.peak_allocated_gib"]
+    assert not failed
+    assert len(errors) > 50
+    assert np.quantile(errors, 0.9) < 0.035
+    assert max(errors) < 0.1

@@ -62,7 +62,8 @@ def test_transformers_keeps_a_window_but_prefills_the_whole_prompt():
 
     long = {"concurrency": 2, "input_tokens": 30_000, "output_tokens": 100}
     assert float(held(model, **long).kv_cache) == 2 * 512 * 131_072
-    assert float(held(model, **long).peak_allocated) == pytest.approx(
+    mask = 30_000**2  # booleans, one for both sequences
+    assert float(held(model, **long).peak_allocated) - mask == pytest.approx(
         float(held(whole, **long).peak_allocated), rel=0.001
     )
     # Where the answer is long, what the window forgets is never held.

@@ -92,7 +92,7 @@ def _keep(load: Scenario | None) -> None:
 
 def _limits() -> None:
     for name in SUMS:
-        for tier in load_tiers(load_catalog()):
+        for tier in _tiers():
             _of_tier(name, tier)
     _number("output_tokens_per_s_limit", 1.0, link.MAX_SUM, 100.0)
     _number("max_power_w_per_host", 1.0, link.MAX_SUM, 100.0, help_key="max_power_w_per_host")
@@ -110,7 +110,7 @@ def _rates() -> None:
     _number("pue", 1.0, link.MOST_PUE, 0.05, usual=True)
     for name in SHARES:
         _percent(name)
-    for tier in load_tiers(load_catalog()):
+    for tier in _tiers():
         _of_tier("other_purchase", tier)
 
 
@@ -225,6 +225,11 @@ def _percent(name: str) -> None:
         placeholder=words("market.usual"),
         on_change=_take(name, lambda value: round(value / 100, 6), empty=True),
     )
+
+
+def _tiers() -> list[Tier]:
+    """Return the classes of buyer as they are in the region asked for."""
+    return [tier.in_region(buying().region) for tier in load_tiers(load_catalog())]
 
 
 def _of_tier(name: str, tier: Tier) -> None:

@@ -22,6 +22,13 @@ class RegionalTariffs(Part):
     China: str
 
 
+class RegionalPowers(Part):
+    """What a buyer's circuit gives where it is not the usual one."""
+
+    EU: Sourced
+    China: Sourced
+
+
 class Tier(Part):
     """What one kind of buyer takes; a limit that a request states replaces the tier's."""
 
@@ -39,6 +46,12 @@ class Tier(Part):
     hosting: str | None
     staff: str | None
     tariff_of_region: RegionalTariffs | None = None
+    power_of_region: RegionalPowers | None = None
+
+    def in_region(self, region: str) -> Tier:
+        """Return the tier with the power that its region gives."""
+        power = getattr(self.power_of_region, region, self.max_power_w)
+        return self.model_copy(update={"max_power_w": power})
 
     def rates(self, region: Region) -> dict[str, Any]:
         """Return the running rates that :func:`configurator.cost.make_terms` takes as defaults."""
@@ -56,13 +69,14 @@ class Tiers(Part):
 
 
 def edited(tiers: tuple[Tier, ...], request: Request, catalog: Catalog) -> tuple[Tier, ...]:
-    """Return the tiers with a request's edits in them."""
-    return tuple(
-        _edit(tier, request.tiers[tier.id], request.currency, catalog)
-        if tier.id in request.tiers
-        else tier
-        for tier in tiers
-    )
+    """Return the tiers as they are in a request's region, with its edits in them."""
+    out = []
+    for tier in tiers:
+        here = tier.in_region(request.region)
+        if tier.id in request.tiers:
+            here = _edit(here, request.tiers[tier.id], request.currency, catalog)
+        out.append(here)
+    return tuple(out)
 
 
 def _edit(tier: Tier, edit: TierEdit, currency: str, catalog: Catalog) -> Tier:

@@ -9,6 +9,7 @@ import pytest
 from configurator.errors import InputError
 from configurator.estimate import estimate
 from configurator.recommend import parse_request, recommend
+from configurator.recommend.tiers import load_tiers
 from configurator.scenario import parse_scenario
 from tests.unit.recommend_cases import CATALOG, R1, SEVEN, ask, cards
 
@@ -203,3 +204,18 @@ def test_all_together_read_no_more_than_each_of_them(users, tokens):
             speed = plan.estimate.performance
             most = users * tokens[1] / ((tokens[1] - 1) * speed.tpot_s)
             assert speed.output_tokens_per_s <= most * (1 + 1e-9), plan.gpu
+
+
+def test_a_household_circuit_is_that_of_the_region() -> None:
+    """Four cards of 350 W are too much for a US circuit all day, not for a European one."""
+    asked = {
+        "scenario": {"model": "Qwen/Qwen3-32B", "precision": "bf16"}, "condition": "used",
+        "gpus": ["rtx-3090"], "accept_tight": True,
+    }  # fmt: skip
+    at_home, abroad = (
+        recommend(parse_request({**asked, "region": region})).tiers["individual"]
+        for region in ("US", "EU")
+    )
+    assert not any(plan.cost.peak_power_w > 1440 for plan in at_home)
+    assert all(plan.cost.peak_power_w <= 2944 for plan in abroad)
+    assert load_tiers(CATALOG)[0].in_region("EU").max_power_w.value == 2944

@@ -97,7 +97,7 @@ def write(residuals: Mapping[str, Mapping[str, list[float]]], today: date) -> Pa
         if ends is not None:
             rows[name] = {
                 "low": round(ends[0], 4), "high": round(ends[1], 4), "n": len(values),
-                "vendors": sorted(by_vendor),
+                "vendors": sorted(by_vendor.keys() - {"custom"}),
             }  # fmt: skip
     text = (
         "# 90 % intervals of the memory needed, relative to the estimate. Written by\n"

@@ -240,8 +240,9 @@ def _chunk(answer: Estimate) -> Iterator[Lever]:
         yield Lever("chunked_prefill", "memory", reason="no_chunks")
         return
     memory, plain = answer.device.memory_bytes, Inference()
+    large = vllm.has_large_defaults(memory, answer.device.a100, answer.scenario.engine_version)
     default = int({
-        "vllm": vllm.batched_tokens(plain, vllm.has_large_defaults(memory, answer.device.a100)),
+        "vllm": vllm.batched_tokens(plain, large),
         "sglang": sglang.prefill_tokens(plain, memory),
         "tensorrt_llm": constant("tensorrt_llm", "max_num_tokens"),
         "llama_cpp": constant("llama_cpp", "micro_batch_tokens"),

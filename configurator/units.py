@@ -1,6 +1,5 @@
 """Units used at the engine's edge. Inside it everything is bytes, seconds, FLOP."""
 
-KIB = 1 << 10
 MIB = 1 << 20
 GIB = 1 << 30
 GB = 10**9

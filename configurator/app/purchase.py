@@ -334,7 +334,7 @@ def _cloud(plan: Plan, tongue: str) -> None:
     if not cost.rents:
         st.caption(words("purchase.cloud_none"))
         return
-    run = next((rent.run for rent in cost.rents if rent.run is not None), None)
+    run = next((rent for rent in cost.rents if rent.run is not None), None)
     facts = ["hour", *(["run"] if run is not None else []), "rent", "share", "even", "use"]
     columns = {words("purchase.cloud_how"): [
         words(f"purchase.cloud_{fact}", years=cost.terms.years) for fact in facts
@@ -364,13 +364,14 @@ def _cloud(plan: Plan, tongue: str) -> None:
         dates=When.together(rent.price.date for rent in cost.rents).text(tongue),
     )
     parts = [note]
-    if run is not None and plan.train_days is not None:
+    if run is not None and run.run is not None and plan.train_days is not None:
         text = words(
             "purchase.cloud_run_note",
             days=numbers.significant(plan.train_days, tongue, 2),
-            rent=numbers.money(run.value, cost.terms.currency, tongue),
+            how=words(f"purchase.cloud_{run.rental}"),
+            rent=numbers.money(run.run.value, cost.terms.currency, tongue),
             years=cost.terms.years,
-            times=numbers.significant(cost.total.value / run.value, tongue, 2),
+            times=numbers.significant(cost.total.value / run.run.value, tongue, 2),
         )
         parts.append(text)
     st.caption(numbers.plain(sentences(tongue, *parts)))

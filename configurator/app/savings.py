@@ -116,7 +116,9 @@ def _training(answer: Estimate) -> Iterator[_Try]:
     ):  # fmt: skip
         yield one("shard_all", "sharding", "zero3" if scenario.engine == "deepspeed" else "fsdp")
     if fitting.offload == "none" and ("optimizer", scenario.engine) not in CANNOT_OFFLOAD:
-        handed = as_run(fitting, scenario.engine)[1] != "deepspeed"
+        moved = fitting.model_copy(update={"offload": "optimizer"})
+        before, after = (as_run(f, scenario.engine)[1] for f in (fitting, moved))
+        handed = after == "deepspeed" != before
         yield one("offload_deepspeed" if handed else "offload", "offload", "optimizer")
     if fitting.micro_batch_size > 1:
         yield one("batch_one", "micro_batch_size", 1)

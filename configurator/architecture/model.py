@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from configurator.architecture.quantization import Quantization
 from configurator.architecture.tables import (
     Assumption,
+    Layer,
     LayerGroup,
     LoraModule,
     Matrix,
@@ -85,11 +86,6 @@ class Architecture:
         return max((c.heads for g in self.groups for c in g.layer.cache), default=1)
 
     @cached_property
-    def max_heads(self) -> int:
-        """Query heads of the widest layer."""
-        return max((g.layer.heads for g in self.groups), default=1)
-
-    @cached_property
     def experts(self) -> int:
         """Routed experts of the widest layer; 0 for a dense model."""
         return max((g.layer.experts for g in self.groups), default=0)
@@ -109,31 +105,36 @@ class Architecture:
             if m.packing != "linear"
         )
 
-    def with_linear_experts(self, kernels: bool = False) -> Architecture:
-        """Return the model as transformers 4 builds it.
-
-        Args:
-            kernels: Take it for other code, with kernels for activations and without dropout.
-        """
+    def with_linear_experts(self) -> Architecture:
+        """Return the model as transformers 4 builds it."""
 
         def module(m: Matrix) -> Matrix:
             return replace(m, packing="linear") if m.packing.endswith("_in_5") else m
 
-        def linear(group: LayerGroup) -> LayerGroup:
-            layer = group.layer
-            matrices = tuple(module(m) for m in layer.matrices)
-            eager = layer.eager
-            if kernels:
-                eager = replace(
-                    eager, activation=1.0, widened=0.0, scores=0, dropouts=0, value_view=False
-                )
-            return replace(group, layer=replace(layer, matrices=matrices, eager=eager))
+        def linear(layer: Layer) -> Layer:
+            return replace(layer, matrices=tuple(module(m) for m in layer.matrices))
 
-        return replace(
-            self,
-            groups=tuple(linear(g) for g in self.groups),
-            mtp_groups=tuple(linear(g) for g in self.mtp_groups),
-        )
+        return self._with_layers(linear)
+
+    def with_kernels(self) -> Architecture:
+        """Return the model as trainers with code of their own build it.
+
+        Experts are linear modules, activations and attention are kernels, nothing is dropped out.
+        """
+
+        def fused(layer: Layer) -> Layer:
+            eager = replace(
+                layer.eager, activation=1.0, widened=0.0, scores=0, dropouts=0, value_view=False
+            )
+            return replace(layer, eager=eager)
+
+        return self.with_linear_experts()._with_layers(fused)
+
+    def _with_layers(self, change: Callable[[Layer], Layer]) -> Architecture:
+        def changed(groups: tuple[LayerGroup, ...]) -> tuple[LayerGroup, ...]:
+            return tuple(replace(g, layer=change(g.layer)) for g in groups)
+
+        return replace(self, groups=changed(self.groups), mtp_groups=changed(self.mtp_groups))
 
     def kv_elements_per_token(self) -> int:
         """Cached numbers that one more token costs while no window is full, all layers."""

@@ -106,7 +106,9 @@ class When:
         """Return the fields that stand beside an amount."""
         undated = "none" if self.table is None else "some" if self.dated else "all"
         return {
-            "price_date": self.isoformat(), "price_date_precision": self.oldest.precision,
+            "price_date": self.isoformat(),
+            # A table's own day would say more of its prices than is known.
+            "price_date_precision": self.oldest.precision if self.dated else "month",
             "price_undated": undated,
         }  # fmt: skip
 

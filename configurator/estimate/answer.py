@@ -148,15 +148,16 @@ def _memory(
     gib = {name: float(value) / GIB for name, value in parts.items()}
     need, room, whole = float(required) / GIB, float(budget) / GIB, float(total) / GIB
     need_low, need_high = need * (1 + low), need * (1 + high)
+    card = capacity / GIB
     return Memory(
         **gib,
         total_gib=whole,
         total_low_gib=whole * (1 + low),
-        total_high_gib=min(whole * (1 + high), max(whole, capacity / GIB)),
+        total_high_gib=whole * (1 + high) if whole > card else min(whole * (1 + high), card),
         required_gib=need,
         required_low_gib=need_low,
         required_high_gib=need_high,
-        capacity_gib=capacity / GIB,
+        capacity_gib=card,
         budget_gib=room,
         headroom_gib=room - need,
         fits=_fits(need, need_high, room),

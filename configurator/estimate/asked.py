@@ -51,18 +51,29 @@ def architecture_of(scenario: Scenario) -> Architecture:
 
 # Trainers that build the models by code of their own.
 _OWN_CODE = ("litgpt", "torchtune", "torchtitan", "llm-foundry")
+# Trainers whose cases were measured on transformers 4, which their version does not say.
+_ON_4 = ("ms-swift", "fsdp_qlora")
 
 
 @lru_cache(maxsize=256)
 def _as_built(arch: Architecture, engine: str, hint: str) -> Architecture:
-    """Return the model as an engine builds it: transformers 5 unless the hint names other code."""
-    own = any(name in hint.lower() for name in _OWN_CODE)
-    if engine == "megatron" or (engine in TRANSFORMERS_ENGINES and own):
-        return arch.with_linear_experts(kernels=True)
-    found = re.search(r"(?:transformers|^)\s*v?(\d+)", hint)
-    if engine not in TRANSFORMERS_ENGINES or not hint or (found and int(found[1]) >= 5):
+    """Return the model as an engine builds it.
+
+    Trained, or run by transformers, that is transformers 5 unless the hint of a version names
+    transformers 4 ("4.57", "transformers 4.51") or other code.
+    """
+    hint = hint.lower()
+    if engine == "megatron":
+        return arch.with_kernels()
+    if engine not in TRANSFORMERS_ENGINES:
         return arch
-    return arch.with_linear_experts()
+    if any(name in hint for name in _OWN_CODE):
+        return arch.with_kernels()
+    found = re.search(r"transformers\D{0,3}(\d+)", hint)
+    if found is None and engine == "transformers":
+        found = re.match(r"v?(\d+)", hint)
+    old = int(found[1]) < 5 if found else any(name in hint for name in _ON_4)
+    return arch.with_linear_experts() if old else arch
 
 
 @lru_cache(maxsize=512)

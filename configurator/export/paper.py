@@ -363,12 +363,14 @@ class _Page:
         if not self.cost.rents:
             return f"{title}<p>{escape(self.say('no_cloud'))}</p>"
         rows = []
+        with_run = any(rent.run for rent in self.cost.rents)
         for rent in self.cost.rents:
+            run = self.money(rent.run.value) if rent.run else text.NONE
             month, use = rent.break_even_month, rent.break_even_utilisation
             hourly = rent.rental != "reserved"
             rows.append((
                 self.say(f"rental.{rent.rental}"), self.money(rent.per_card_hour.value, cents=True),
-                *([self.money(rent.run.value)] if rent.run else []),
+                *([run] if with_run else []),
                 self.money(rent.total.value), self.span(rent.total),
                 text.decimal(month, self.language, 1) if math.isfinite(month)
                 else self.say("never"),
@@ -379,7 +381,7 @@ class _Page:
             ))  # fmt: skip
         keys = (
             ("item", ""), ("card_hour", "n"),
-            *([("rent_run", "n")] if self.cost.rents[0].run else []),
+            *([("rent_run", "n")] if with_run else []),
             ("rent_total", "n"), ("range", "r"), ("break_month", "n"), ("break_use", "n"),
             ("date", ""), ("sources", ""),
         )  # fmt: skip

@@ -71,7 +71,8 @@ def _served_context(answer: Estimate) -> int:
 def _vllm_sequences(answer: Estimate) -> int | None:
     """Return ``max_num_seqs`` where vLLM's default would let some of the load wait."""
     inference, device = answer.scenario.serving, answer.device
-    large = vllm.has_large_defaults(device.memory_bytes, device.a100)
+    version = answer.scenario.engine_version
+    large = vllm.has_large_defaults(device.memory_bytes, device.a100, version)
     asked = math.ceil(inference.concurrency / answer.split.data)
     if inference.max_num_seqs is None and asked <= vllm.default_sequences(large):
         return None

@@ -299,7 +299,7 @@ def _vllm(ask: _Ask) -> ServingMemory:
     arch, inference = ask.arch, ask.inference
     release = vllm.release(ask.version)
     old = release.sorts_logits
-    large = not release.first_engine and vllm.has_large_defaults(ask.memory_bytes, ask.a100)
+    large = vllm.has_large_defaults(ask.memory_bytes, ask.a100, ask.version)
     step = vllm.batched_tokens(inference, large)
     if release.first_engine and not inference.max_num_batched_tokens:
         step = step if ask.model_len > vllm.UNCUT_TOKENS else np.maximum(step, ask.model_len)

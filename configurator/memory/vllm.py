@@ -66,11 +66,14 @@ def _second_runner(arch: Architecture, old: bool) -> bool:
     return arch.model_type in V2_FAMILIES and not old
 
 
-def has_large_defaults(memory_bytes: Any, a100: Any = False) -> Any:
+def has_large_defaults(memory_bytes: Any, a100: Any = False, version: str | None = None) -> Any:
     """Whether the API server's defaults on a card are the larger ones.
 
-    From 70 GiB on, but not where the card's name says A100 (vLLM source, engine/arg_utils.py).
+    From 70 GiB on, but not where the card's name says A100 (vLLM source, engine/arg_utils.py);
+    before 0.8 on none.
     """
+    if release(version).first_engine:
+        return np.zeros(np.shape(memory_bytes), dtype=bool)
     return (np.asarray(memory_bytes) >= LARGE_CARD) & np.logical_not(a100)
 
 

@@ -8,7 +8,9 @@ import pytest
 
 from configurator.architecture import read_architecture
 from configurator.errors import InputError
+from configurator.estimate import architecture_of
 from configurator.memory.activations import adapter_parameters
+from configurator.scenario import parse_scenario
 from tests.unit.model_configs import (
     BAICHUAN_7B,
     FALCON_7B,
@@ -82,3 +84,21 @@ def test_an_expert_tensor_gets_one_rank_a_projection_it_holds() -> None:
 def test_unknown_target_names_what_there_is() -> None:
     with pytest.raises(InputError, match="query_key_value"):
         read_architecture(NEOX_20B).lora_parameters(8, ["q_proj"])
+
+
+@pytest.mark.parametrize(
+    ("engine", "hint", "linear"),
+    [
+        ("transformers", None, False), ("transformers", "transformers 5.17.0, torch 2.11", False),
+        ("transformers", "Transformers==5.17", False), ("transformers", "5.17", False),
+        ("transformers", "torch 2.11", False), ("transformers", "main", False),
+        ("deepspeed", "0.19.8", False), ("transformers", "transformers-4.57", True),
+        ("transformers", "4.51.3", True), ("transformers", "ms-swift (HF Trainer)", True),
+        ("transformers", "litgpt (commit 8641822)", True), ("megatron", None, True),
+    ],
+)  # fmt: skip
+def test_which_hint_means_linear_experts(engine: str, hint: str | None, linear: bool) -> None:
+    task = {"task": "training"} if engine == "megatron" else {"task": "fine_tuning"}
+    asked = {"model": "Qwen/Qwen3-30B-A3B", "engine": engine, "engine_version": hint, **task}
+    found = architecture_of(parse_scenario(asked)).packed_expert_parameters
+    assert (found == 0) == linear

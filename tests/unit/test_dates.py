@@ -111,7 +111,7 @@ def test_amounts_carry_how_exact_their_date_is():
 
     assert dates(lines["card"]) == ("2026-11-01", "day", "none")
     assert dates(lines["chassis"]) == ("2024-01-01", "year", "none")
-    assert dates(lines["cpu"]) == ("2026-08-21", "day", "all")
+    assert dates(lines["cpu"]) == ("2026-08-21", "month", "all")
     assert dates(out["purchase"]) == ("2024-01-01", "year", "some")
     # Power has the date of the tariff, not of the machine.
     assert dates(out["power"]) == dates(lines["power"])

@@ -191,6 +191,18 @@ def test_vllm_is_told_of_more_requests_than_it_takes_by_default():
         assert option(text, "--max-num-seqs") == told
 
 
+def test_an_older_vllm_is_told_of_more_requests_too():
+    """Before 0.8 its default was 256 on every card."""
+    raw = {
+        "model": "Qwen/Qwen3-8B", "engine": "vllm", "precision": "bf16",
+        "inference": {"concurrency": 600, "input_tokens": 512, "output_tokens": 128},
+        "hardware": {"gpu": "h100-sxm", "gpu_count": 1},
+    }  # fmt: skip
+    assert "--max-num-seqs" not in words(serving.vllm_command(answer(raw)))
+    old = words(serving.vllm_command(answer({**raw, "engine_version": "0.7.3"})))
+    assert old[old.index("--max-num-seqs") + 1] == "600"
+
+
 def test_vllm_flags_say_the_scenario():
     text = serving.vllm_command(
         answer(SERVE, **{

@@ -68,6 +68,15 @@ def test_every_question_uses_the_interval_of_its_card() -> None:
         assert memory.required_high_gib / memory.required_gib - 1 == pytest.approx(
             interval("vllm", "inference", vendor)[1]
         )
+    # A card that it fits on cannot hold more than it has; what does not fit keeps its interval.
+    large = parse_scenario({
+        "model": "Qwen/Qwen3-8B", "task": "fine_tuning", "engine": "transformers",
+        "training": {"mixed_precision": "amp_bf16"}, "hardware": {"gpu": "h100-sxm"},
+    })  # fmt: skip
+    beyond = estimate(large).memory
+    assert beyond.fits is False
+    assert beyond.total_high_gib > 1.02 * beyond.total_gib
+    assert measured.total_high_gib <= measured.capacity_gib
     # The ranking leaves the same room.
     found = recommend(parse_request({
         "scenario": {"model": "Qwen/Qwen3-32B", "precision": "bf16"}, "vendors": ["AMD"],

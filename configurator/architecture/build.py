@@ -29,7 +29,8 @@ from configurator.errors import InputError
 MAX_PARAMETERS = 10**15
 MAX_ROTARY_FACTOR = 1e6
 _TEXT_KEYS = ("text_config", "llm_config", "language_config", "language_model", "thinker_config")
-# What a language part inside another config leaves out: transformers writes differences alone
+# What a language part inside another config leaves out, where it does not state even its width:
+# transformers writes differences alone
 # (configuration_llama.py and configuration_mistral.py, as LLaVA's checkpoints rely on them).
 _TEXT_DEFAULTS: dict[str, dict[str, Any]] = {
     "llama": {"hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32,
@@ -144,7 +145,9 @@ def _text_config(config: Mapping[str, Any]) -> dict[str, Any]:
         inner = config.get(key)
         if isinstance(inner, Mapping):
             outer = {k: v for k, v in config.items() if k not in inner and k != key}
-            known = _TEXT_DEFAULTS.get(str(inner.get("model_type")), {})
+            known = {} if "hidden_size" in inner else _TEXT_DEFAULTS.get(
+                str(inner.get("model_type")), {}
+            )  # fmt: skip
             merged = {**known, **outer, **inner}
             break
     for key in ("attn_config", "ffn_config"):  # MPT and DBRX keep fields in blocks of their own

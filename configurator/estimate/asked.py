@@ -68,12 +68,15 @@ def _as_built(arch: Architecture, engine: str, hint: str) -> Architecture:
     if engine not in TRANSFORMERS_ENGINES:
         return arch
     if any(name in hint for name in _OWN_CODE):
-        return arch.with_kernels()
+        return arch.with_kernels(head_quantised="litgpt" in hint)
     found = re.search(r"transformers\D{0,3}(\d+)", hint)
     if found is None and engine == "transformers":
         found = re.match(r"v?(\d+)", hint)
     old = int(found[1]) < 5 if found else any(name in hint for name in _ON_4)
-    return arch.with_linear_experts() if old else arch
+    if not old:
+        return arch
+    stored = arch.quantization.precision if arch.quantization else ""
+    return (arch.with_own_head() if stored == "fp8" else arch).with_linear_experts()
 
 
 @lru_cache(maxsize=512)

@@ -218,6 +218,8 @@ def stored_bits(
     if precision in PLAIN_BITS:
         return PLAIN_BITS[precision]
     wide = wide_bits(precision, arch.native_precision)
+    if precision == "nf4" and matrix.role == "head" and matrix.linear and arch.head_quantised:
+        return _CODE_BITS["nf4"] + scale_bits("nf4", matrix, quantization)
     if quantization and quantization.precision == precision:
         share, used = quantization.quantized_share(matrix), quantization.precision_of(matrix)
         if used is None or used in PLAIN_BITS:

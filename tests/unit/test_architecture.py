@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from configurator.architecture import read_architecture, typical_architecture
+from configurator.catalog import load_catalog
 from configurator.errors import InputError
 from configurator.estimate import estimate
 from configurator.scenario import parse_scenario
@@ -123,3 +124,35 @@ def test_typical_sizes_keep_a_cache_like_published_models(size: float, model: st
 def test_impossible_sizes(size: Any) -> None:
     with pytest.raises(InputError):
         typical_architecture(size)
+
+
+def test_a_text_model_that_states_its_width_gets_no_window_by_default() -> None:
+    """Mistral's configuration class has one of 4,096; its newer checkpoints have none."""
+    text = {"model_type": "mistral", "hidden_size": 5120, "intermediate_size": 32768,
+            "num_hidden_layers": 40, "num_attention_heads": 32, "num_key_value_heads": 8,
+            "head_dim": 128, "vocab_size": 131072}  # fmt: skip
+    nested = read_architecture({"model_type": "mistral3", "text_config": text}, "small")
+    assert {group.layer.window for group in nested.groups} == {None}
+    bare = read_architecture({"model_type": "llava", "text_config": {"model_type": "mistral"}}, "b")
+    assert {group.layer.window for group in bare.groups} == {4096}
+
+
+def test_litgpts_own_configs_have_grouped_heads() -> None:
+    config = {"n_layer": 4, "n_head": 40, "n_embd": 5120, "n_query_groups": 8, "vocab_size": 32000,
+              "intermediate_size": 27648}  # fmt: skip
+    assert {g.layer.kv_heads for g in read_architecture(config, "litgpt").groups} == {8}
+
+
+def test_transformers_4_loads_a_tied_head_of_fp8_again() -> None:
+    config = {
+        **load_catalog().model_config("Qwen/Qwen3-0.6B"),
+        "quantization_config": {"quant_method": "fp8", "weight_block_size": [128, 128]},
+    }
+
+    def weights(version: str | None) -> float:
+        asked = {"model": {"config": config, "name": "small"}, "engine": "transformers",
+                 "engine_version": version, "hardware": {"gpu": "h20", "gpu_count": 1}}  # fmt: skip
+        return estimate(parse_scenario(asked)).memory.weights_gib
+
+    head = 151_936 * 1024 * 2 / 2**30
+    assert weights("4.51.3") - weights(None) == pytest.approx(head, rel=0.01)

@@ -14,7 +14,7 @@ from configurator.estimate.records import Input, Kv, Memory, Notice, Term
 from configurator.memory.serving import ServingMemory
 from configurator.memory.training import TrainingMemory
 from configurator.memory.training_state import upcasts_base
-from configurator.memory.weights import keeps_packed
+from configurator.memory.weights import TRANSFORMERS_ENGINES, keeps_packed
 from configurator.parallelism import HOST_GPUS, Split, splits_of_engine
 from configurator.performance import ServingSpeed, TrainingSpeed
 from configurator.performance.coefficients import FAMILIES, coefficients, precision_class
@@ -238,6 +238,9 @@ def warnings_of(
             )
     out += _cannot_run(scenario, arch, split, precision)
     out += _wide_experts(scenario, arch, precision)
+    written = any(group.layer.eager.scores for group in arch.groups)
+    if written and scenario.engine in TRANSFORMERS_ENGINES:
+        out.append(Notice("scores_written", "warning", {}))
     rate = {"fp8": "fp8", "nvfp4": "fp4", "mxfp4": "fp4", "bf16": "bf16"}.get(precision)
     if scenario.computes_in_bf16:
         rate = "bf16"

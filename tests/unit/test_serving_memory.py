@@ -427,3 +427,18 @@ def test_an_engine_never_has_more_than_the_card(engine, gib, tensor, share, user
     load = Inference(concurrency=users, gpu_memory_utilization=share)
     held = serving_memory(arch(LLAMA_8B), "bf16", "bf16", engine, load, gib * GIB, tensor)
     assert float(held.budget) <= gib * GIB * (1 + 1e-9)
+
+
+def test_scores_that_are_written_out_grow_with_the_square_and_are_warned_of():
+    def held(engine: str, prompt: int):
+        return estimate(parse_scenario({
+            "model": "openai/gpt-oss-20b", "engine": engine, "precision": "bf16",
+            "inference": {"input_tokens": prompt, "output_tokens": 16},
+            "hardware": {"gpu": "h200-sxm", "gpu_count": 1},
+        }))  # fmt: skip
+
+    one, two, four = (held("transformers", n).memory.activations_gib for n in (2048, 4096, 8192))
+    assert 3.5 < (four - two) / (two - one) < 4.5
+    warned = {notice.code for notice in held("transformers", 4096).warnings}
+    assert "scores_written" in warned
+    assert "scores_written" not in {notice.code for notice in held("vllm", 4096).warnings}

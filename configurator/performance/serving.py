@@ -10,7 +10,7 @@ import numpy as np
 
 from configurator.architecture import Architecture
 from configurator.device import Device
-from configurator.memory import vllm
+from configurator.memory import sglang, vllm
 from configurator.performance.coefficients import (
     FAMILIES,
     coefficients,
@@ -22,11 +22,9 @@ from configurator.performance.steps import Coefficients, Plan, decode_step, pref
 from configurator.performance.workload import Workload, workload
 from configurator.scenario import Inference
 
-# Prompt tokens a step by default (SGLang on data-centre cards; TensorRT-LLM's max_num_tokens;
-# llama.cpp's n_ubatch; transformers takes the whole prompt; vLLM's follow the card's memory).
-CHUNK_TOKENS = {
-    "sglang": 8192.0, "tensorrt_llm": 8192.0, "llama_cpp": 512.0, "transformers": 1e9,
-}  # fmt: skip
+# Prompt tokens a step by default (TensorRT-LLM's max_num_tokens; llama.cpp's n_ubatch; transformers
+# takes the whole prompt; vLLM's and SGLang's follow the card's memory).
+CHUNK_TOKENS = {"tensorrt_llm": 8192.0, "llama_cpp": 512.0, "transformers": 1e9}
 # Share of a running request's output that it holds on average when admission looks at what is held
 # now; TensorRT-LLM reserves all of it (GUARANTEED_NO_EVICT).
 HELD_OUTPUT = {"tensorrt_llm": 1.0}
@@ -144,7 +142,9 @@ def make_plan(
     # llama.cpp computes the layers that lie in host memory there: they do not cross PCIe.
     host = np.inf if engine == "llama_cpp" else host_link(device)
     chunk: Any = inference.max_num_batched_tokens or CHUNK_TOKENS.get(engine)
-    if chunk is None:
+    if engine == "sglang":
+        chunk = sglang.prefill_tokens(inference, device.memory_bytes)
+    elif chunk is None:
         large = vllm.has_large_defaults(device.memory_bytes, device.a100)
         chunk = vllm.batched_tokens(inference, large)
     return Plan(

@@ -6,8 +6,6 @@ may be arrays of one shape.
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -16,7 +14,7 @@ import numpy as np
 
 from configurator.architecture import Architecture
 from configurator.engines import constant
-from configurator.memory import sglang, vllm
+from configurator.memory import llama_cpp, sglang, transformers, vllm
 from configurator.memory.kv_cache import KV_BITS, sequence_bytes
 from configurator.memory.weights import rounding_bytes, stored_bits, weight_table
 from configurator.scenario import Inference
@@ -105,119 +103,6 @@ def step_activations(arch: Architecture, tokens: Any, bits: float, tensor: Any, 
         attention = layer.heads * (2 * layer.qk_dim + layer.v_dim) / tensor
         widest = np.maximum(widest, np.maximum(mlp, attention))
     return tokens * (widest + 4 * arch.hidden_size * arch.residual_streams) * size
-
-
-def attention_step(
-    arch: Architecture, sequences: Any, prompt: float, bits: float, tensor: Any
-) -> tuple[float, Any]:
-    """Bytes of transformers' mask of a prompt beyond a window, and of its attention at the widest.
-
-    PyTorch's kernels take such a mask as booleans, one for all sequences, and make numbers of it;
-    key and value are repeated for the query's heads. Families without a kernel write the scores
-    out, three tensors at once (measured on an H200 with transformers 5.17: 16k and 32k tokens of
-    Gemma 3 and Mistral 0.1, 2k and 4k of gpt-oss, GPT-J, BLOOM and MPT).
-
-    Args:
-        arch: The model.
-        sequences: Prompts at once.
-        prompt: Tokens of each.
-        bits: Bits of a compute number.
-        tensor: Tensor-parallel ranks.
-    """
-    size = bits / 8
-    layers = [group.layer for group in arch.groups if group.layer.heads]
-    mask = prompt**2 if any(layer.window and layer.window < prompt for layer in layers) else 0.0
-    widest: Any = 0.0
-    for layer in layers:
-        each = layer.eager.scores
-        if not each and not mask:
-            continue
-        scores = 3.0 * each * layer.heads / tensor * sequences * prompt**2
-        query, key = layer.heads * layer.qk_dim, layer.kv_heads * layer.qk_dim
-        live = 2 * arch.hidden_size + (4 * query + 2 * key) / tensor
-        tensors = sequences * prompt * live * size
-        widest = np.maximum(widest, tensors + (scores if each else (1 + size) * mask))
-    return mask, widest
-
-
-# Builds of llama.cpp from which flash attention is on by default (August 2025), and from which
-# the mask is 16 bit and llama-server makes room for one row of logits a sequence (June 2026).
-FLASH_BUILD, LEAN_BUILD = 6325, 9500
-
-
-def llama_cpp_build(version: str | None) -> float:
-    """Read a build's number from text ("llama.cpp b6325"); without one the newest is meant."""
-    found = re.search(r"\bb(\d{3,5})\b", version or "")
-    return float(found[1]) if found else math.inf
-
-
-def llama_cpp_compute(
-    arch: Architecture, step: Any, length: float, sequences: Any, kv_bits: float,
-    version: str | None = None,
-) -> Any:  # fmt: skip
-    """llama.cpp's compute buffer: the widest point of the graph for one micro-batch, 32 bit.
-
-    Either the logits beside the last hidden states; or a layer's gate and up beside the residual
-    stream, its norm and the mask; or attention: the mask in 32 and 16 bit, or without flash
-    attention the scores (src/llama-graph.cpp, ``build_attn_inp_kq_mask`` and ``build_attn_mha``;
-    src/llama-context.cpp, ``sched_reserve``). CUDA's flash attention unpacks one layer's quantised
-    cache to 16 bit (``launch_fattn``).
-
-    Args:
-        arch: The model.
-        step: Tokens of a micro-batch.
-        length: Cells of one sequence's cache.
-        sequences: Sequences held at once.
-        kv_bits: Bits of a cached number.
-        version: Of llama.cpp, where an older one is meant.
-    """
-    build = llama_cpp_build(version)
-    flash, lean = build >= FLASH_BUILD, build >= LEAN_BUILD
-    ffn = max((g.layer.ffn * max(1, g.layer.experts_per_token) for g in arch.groups), default=0)
-    caches = [(g.layer, c) for g in arch.groups for c in g.layer.cache if c.elements_per_token]
-    heads = max((layer.heads for layer, _ in caches), default=0)
-    rows = np.minimum(step, sequences) if lean else step
-    head = (rows * arch.vocab_size + step * arch.hidden_size) * 4.0
-    mask = 2.0 if flash else 4.0
-    layer = step * ((2 * ffn + 2 * arch.hidden_size) * 4.0 + length * mask)
-    cell = mask if lean else 6.0 if flash else mask + 4.0 * heads
-    attention = step * (3 * arch.hidden_size * 4.0 + length * cell)
-    if flash and kv_bits < 16:
-        attention = attention + 2.0 * sequences * max(
-            (c.elements_per_token * min(length, c.window or length) for _, c in caches), default=0.0
-        )
-    return np.maximum(np.maximum(head, layer), attention)
-
-
-def dequantised_bytes(arch: Architecture, precision: str) -> float:
-    """Bytes of the largest weight that is unpacked to 16 bit for a product (bitsandbytes)."""
-    if precision != "nf4":
-        return 0.0
-    copies = 2.0 if arch.head_quantised else 1.0
-    tensors = [(m, g.layer) for g in arch.groups for m in g.layer.matrices]
-    return copies * max(
-        (
-            m.out_features * m.in_features * 2.0
-            for m, layer in [*tensors, *((m, None) for m in arch.ends)]
-            if m.linear and stored_bits(m, precision, arch, "transformers", layer) < 16
-        ),
-        default=0.0,
-    )
-
-
-def cache_fragments(arch: Architecture, kv: Any, prompt: float, sequences: Any, bits: float) -> Any:
-    """What PyTorch's allocator cannot use again after a prefill with a growing cache.
-
-    Each layer's keys and values are cut from a freed MLP buffer; the rest of that buffer is too
-    small for the next MLP, which takes a new one. The remainder a buffer is the share lost.
-    """
-    widest = max((g.layer.ffn * max(1, g.layer.experts_per_token) for g in arch.groups), default=0)
-    key = max((g.layer.kv_heads * g.layer.qk_dim for g in arch.groups), default=1)
-    if key <= 0 or widest < key:
-        return 0.0 * kv
-    pieces = widest // key
-    lost = (widest - pieces * key) / (pieces * key)
-    return kv * lost + sequences * prompt * widest * bits / 8
 
 
 @dataclass(frozen=True)
@@ -425,7 +310,9 @@ def _llama_cpp(ask: _Ask) -> ServingMemory:
     # The cache of a layer lies where the layer does.
     own = ask.sequence(length, window_extra=float(step)) * (1 - ask.host_share)
     kv = own * ask.sequences
-    activations = llama_cpp_compute(arch, step, length, ask.sequences, ask.kv_bits, ask.version)
+    activations = llama_cpp.compute_bytes(
+        arch, step, length, ask.sequences, ask.kv_bits, ask.version
+    )
     parts = {"cuda_context": np.asarray(constant("llama_cpp", "context_mib") * MIB)}
     peak = ask.weights + kv + activations
     detail = {"step_tokens": step}
@@ -446,11 +333,11 @@ def _transformers(ask: _Ask) -> ServingMemory:
     first = ask.sequence(prompt, full_context=True) * sequences
     own = ask.sequence(length, full_context=True)
     rotary = prompt * _width(arch, "qk_dim") * 2 * bits / 8
-    unpacked = dequantised_bytes(arch, ask.precision)
+    unpacked = transformers.dequantised_bytes(arch, ask.precision)
     logits = sequences * arch.vocab_size * 4.0
     held = ask.weights + ask.rounding
     step = step_activations(arch, sequences * prompt, bits, ask.tensor, ask.expert)
-    mask, attention = attention_step(arch, sequences, prompt, bits, ask.tensor)
+    mask, attention = transformers.attention_step(arch, sequences, prompt, bits, ask.tensor)
     prefill = rotary + unpacked + np.maximum(step + mask, attention)
     # One layer's keys are copied when the cache grows by concatenation.
     grown = kv / max(1, arch.num_layers) / 2
@@ -461,7 +348,7 @@ def _transformers(ask: _Ask) -> ServingMemory:
     )
     peak = held + np.maximum(first + np.maximum(prefill, logits), np.maximum(first, kv) + decode)
     reserved = np.maximum(
-        held + first + prefill + cache_fragments(arch, first, prompt, sequences, bits),
+        held + first + prefill + transformers.cache_fragments(arch, first, prompt, sequences, bits),
         held + 2 * kv if inference.output_tokens > 1 else 0.0,
     )
     context = context_bytes()

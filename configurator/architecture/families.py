@@ -309,7 +309,7 @@ FAMILIES: dict[str, Family] = {
     "nemotron_h": _NEMOTRON_H,
     "bamba": _LLAMA,
     "falcon_h1": _LLAMA,
-    "jamba": Family(experts="packed_in_5"),
+    "jamba": Family(),
     "lfm2": Family(
         tied=True, qk_norm="head",
         modules={"o_proj": "out_proj", "gate_proj": "w1", "up_proj": "w3", "down_proj": "w2"},
@@ -324,8 +324,8 @@ FAMILIES: dict[str, Family] = {
 # PEFT moves LoRA targets of the second list to that tensor (``transformers_weight_conversion.py``
 # since 0.20, with transformers' ``_MODEL_TO_CONVERSION_PATTERN``) and passes the first list by.
 _PACKED_IN_5 = (
-    "bailing_hybrid", "deepseek_v4", "glm5_next", "hy_v3", "hy_v4", "kimi_linear", "lfm2_moe",
-    "mimo_v2", "minimax_m3", "mistral4", "nemotron_h", "phimoe", "qwen2_moe", "step3p5",
+    "bailing_hybrid", "deepseek_v4", "glm5_next", "hy_v3", "hy_v4", "jamba", "kimi_linear",
+    "lfm2_moe", "mimo_v2", "minimax_m3", "mistral4", "nemotron_h", "phimoe", "qwen2_moe", "step3p5",
 )  # fmt: skip
 _ADAPTED_IN_5 = (
     "afmoe", "deepseek_v2", "deepseek_v3", "deepseek_v32", "dots1", "ernie4_5_moe", "glm4_moe",

@@ -106,6 +106,11 @@ class Architecture:
             if m.packing != "linear"
         )
 
+    @property
+    def unpacked_copies(self) -> int:
+        """16-bit copies of a quantised weight that a product with bitsandbytes unpacks."""
+        return 2 if self.head_quantised else 1
+
     def with_linear_experts(self) -> Architecture:
         """Return the model as transformers 4 builds it."""
 

@@ -18,8 +18,7 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "num_attention_heads": ("num_attention_heads", "n_head", "n_heads", "num_heads"),
     "num_key_value_heads": (
         "num_key_value_heads", "num_kv_heads", "n_head_kv", "multi_query_group_num", "n_kv_heads",
-        "n_query_groups",
-        "num_attention_groups", "kv_n_heads",
+        "n_query_groups", "num_attention_groups", "kv_n_heads",
     ),
     "head_dim": ("head_dim", "attention_head_dim", "kv_channels"),
     "intermediate_size": (

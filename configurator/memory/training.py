@@ -155,8 +155,7 @@ def _live(
         casts = HALF * linear * stage / tensor + casts_one
     dequantise = 0.0
     if training.method == "qlora":
-        copies = 2 if arch.head_quantised else 1
-        dequantise = copies * HALF * largest_matrix(arch, ends=False)
+        dequantise = arch.unpacked_copies * HALF * largest_matrix(arch, ends=False)
     widest_gpu = widest / np.maximum(tensor, expert if arch.is_moe else 1)
     layer_gradient = 0 if profile.frozen else gradient_bytes * largest_matrix(arch, ends=False)
     tied = (
@@ -292,8 +291,7 @@ def training_memory(
     state = training_state(arch, precision, training, engine, tensor, pipeline, expert, data)
     live = _live(arch, precision, training, engine, profile, tensor, pipeline, expert, data)
     if copied or (arch.head_quantised and training.method == "qlora"):
-        copies = 2 if arch.head_quantised else 1
-        copy = copies * HALF * arch.vocab_size * arch.hidden_size / tensor
+        copy = arch.unpacked_copies * HALF * arch.vocab_size * arch.hidden_size / tensor
         live = replace(
             live, logits_forward=live.logits_forward + copy,
             loss_backward=live.loss_backward + copy,

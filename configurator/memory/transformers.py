@@ -47,9 +47,8 @@ def dequantised_bytes(arch: Architecture, precision: str) -> float:
     """Bytes of the largest weight that is unpacked to 16 bit for a product (bitsandbytes)."""
     if precision != "nf4":
         return 0.0
-    copies = 2.0 if arch.head_quantised else 1.0
     tensors = [(m, g.layer) for g in arch.groups for m in g.layer.matrices]
-    return copies * max(
+    return arch.unpacked_copies * max(
         (
             m.out_features * m.in_features * 2.0
             for m, layer in [*tensors, *((m, None) for m in arch.ends)]
